@@ -1,0 +1,320 @@
+"""Anthropic Messages: how the request spells a conversation, and what its response reports.
+
+Sources: the Messages API reference and the pages on tool use, prompt caching and preserved thinking. Block types and
+keys that are not known here are kept and hashed, never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
+
+from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
+from addon.wire.scan import Field, Malformed, Reader, document, fields, items, value
+from addon.wire.usage import Usage
+
+API = "anthropic"
+PATH = "/v1/messages"
+HOSTS = ("api.anthropic.com",)
+
+TTL = {"5m": 300.0, "1h": 3600.0}
+BILLING = "x-anthropic-billing-header:"
+"""Claude Code's first system block; it changes with every request and is never hashed or touched."""
+
+# Models whose signed thinking is only checked against its own bytes; every later one binds it to the whole prefix
+# ("preserved thinking": Opus, Sonnet and Haiku 5.5, Fable and Mythos 5.1, and all that follow).
+_UNBOUND = re.compile(
+    r"claude-(?:[123](?:[-.]|$)|instant|(?:opus|sonnet|haiku)-(?:[34](?:[-.@]|$)|5(?:-2\d{7}|@|$))|(?:fable|mythos)-5(?:-2\d{7}|@|$))"
+)
+
+
+def binds_reasoning(model: str) -> bool:
+    """Whether the model may refuse signed reasoning after an earlier change. Unknown models are taken to."""
+    name = model.rsplit("/", 1)[-1].removeprefix("anthropic.")
+    return _UNBOUND.match(name) is None
+
+
+def _digest(text: str) -> bytes:
+    try:
+        return blake2b(text.encode("utf-8"), digest_size=16).digest()
+    except UnicodeEncodeError:
+        raise Malformed("lone surrogate") from None
+
+
+def _digest_members(text: str, members: Mapping[str, Field]) -> bytes:
+    """Over everything but the cache mark: keys and the raw values, in the client's order."""
+    parts = [f"{key}\0{text[start:end]}\0" for key, (_, start, end) in members.items() if key != "cache_control"]
+    return _digest("".join(parts))
+
+
+def _string(members: Mapping[str, Field], key: str) -> str:
+    got = members.get(key)
+    if got is None:
+        return ""
+    if not isinstance(got[0], str):
+        raise Malformed(f"{key} is not a string")
+    return got[0]
+
+
+def _part(text: str, at: int) -> tuple[Any, int]:
+    return fields(text, at, {}) if text[at] == "{" else value(text, at)
+
+
+def _parts(text: str, at: int) -> tuple[Any, int]:
+    """Members of each element where the value is a list; the plain value otherwise."""
+    return items(text, at, _part) if text[at] == "[" else value(text, at)
+
+
+def _block(text: str, at: int) -> tuple[Any, int]:
+    return fields(text, at, {"content": _parts})
+
+
+def _content(text: str, at: int) -> tuple[Any, int]:
+    return items(text, at, _block) if text[at] == "[" else value(text, at)
+
+
+def _mark(members: Mapping[str, Field]) -> tuple[float, ...]:
+    """The seconds that the cache mark among the members asks for. One that is not understood counts as the longest."""
+    mark = members.get("cache_control")
+    if mark is None or mark[0] is None:
+        return ()
+    ttl = mark[0].get("ttl", "5m") if isinstance(mark[0], dict) else ""
+    return (TTL.get(ttl, 3600.0) if isinstance(ttl, str) else 3600.0,)
+
+
+_TEXT_KEYS = {"type", "text", "cache_control"}
+
+
+def _text_block(text: str, members: dict[str, Field], start: int, end: int, origin: int) -> Block:
+    words, at, to = members["text"]
+    if not isinstance(words, str):
+        raise Malformed("text is not a string")
+    digest = _digest(words) if members.keys() <= _TEXT_KEYS else _digest_members(text, members)
+    return Block(Kind.TEXT, start - origin, end - origin, digest, words, (at - origin, to - origin))
+
+
+def _result_blocks(text: str, members: dict[str, Field], start: int, end: int, origin: int) -> list[Block]:
+    call = _string(members, "tool_use_id")
+    error = bool(members["is_error"][0]) if "is_error" in members else False
+    span = (start - origin, end - origin)
+
+    def result(words: str, literal: tuple[int, int] | None, part: int) -> Block:
+        return Block(Kind.RESULT, *span, _digest(words), words, literal, call=call, part=part, error=error)
+
+    got, at, to = members.get("content", (None, 0, 0))
+    if got is None:
+        return [result("", None, 0)]
+    if isinstance(got, str):
+        return [result(got, (at - origin, to - origin), 0)]
+    if not isinstance(got, list):
+        raise Malformed("tool_result content is neither string nor list")
+    blocks: list[Block] = []
+    for part, (inner, part_start, part_end) in enumerate(got):
+        if not isinstance(inner, dict):
+            raise Malformed("tool_result part is not an object")
+        words = inner.get("text")
+        if words is not None and inner.keys() <= _TEXT_KEYS and _string(inner, "type") == "text":
+            if not isinstance(words[0], str):
+                raise Malformed("text is not a string")
+            blocks.append(result(words[0], (words[1] - origin, words[2] - origin), part))
+        else:
+            digest = _digest_members(text, inner)
+            blocks.append(Block(Kind.OTHER, part_start - origin, part_end - origin, digest, call=call, part=part))
+    return blocks or [result("", None, 0)]
+
+
+def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[float, ...]]:
+    """The blocks of a content member, spans relative to `origin`, and its cache marks."""
+    got, start, end = content
+    if isinstance(got, str):
+        span = (start - origin, end - origin)
+        return [Block(Kind.TEXT, *span, _digest(got), got, span)], ()
+    if not isinstance(got, list):
+        raise Malformed("content is neither string nor list")
+    blocks: list[Block] = []
+    marks: tuple[float, ...] = ()
+    for members, at, to in got:
+        kind = _string(members, "type")
+        marks += _mark(members)
+        if kind == "text" and "text" in members:
+            blocks.append(_text_block(text, members, at, to, origin))
+        elif kind == "tool_result":
+            blocks.extend(_result_blocks(text, members, at, to, origin))
+            inside = members.get("content", (None,))[0]
+            if isinstance(inside, list):
+                for part, _, _ in inside:
+                    marks += _mark(part)
+        elif kind == "tool_use":
+            block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
+            block.call, block.name = _string(members, "id"), _string(members, "name")
+            block.arguments = members["input"][0] if "input" in members else None
+            blocks.append(block)
+        elif kind in ("thinking", "redacted_thinking"):
+            block = Block(Kind.REASONING, at - origin, to - origin, _digest_members(text, members))
+            block.signed = kind == "redacted_thinking" or bool(_string(members, "signature"))
+            blocks.append(block)
+        else:
+            blocks.append(Block(Kind.OTHER, at - origin, to - origin, _digest_members(text, members), name=kind))
+    return blocks, marks
+
+
+def _message(text: str, at: int) -> tuple[Message, int]:
+    members, end = fields(text, at, {"content": _content})
+    role = _string(members, "role")
+    if not role or "content" not in members:
+        raise Malformed("message without role or content")
+    blocks, marks = _blocks(text, members["content"], at)
+    over = blake2b(role.encode(), digest_size=8)
+    for key, (_, start, stop) in members.items():
+        if key not in ("role", "content"):
+            over.update(f"{key}\0{text[start:stop]}\0".encode("utf-8", "surrogatepass"))
+    for block in blocks:
+        over.update(f"{block.kind}\0{block.call}\0{block.error:d}".encode("utf-8", "surrogatepass"))
+        over.update(block.digest)
+    return Message(role, at, end, blocks, over.digest(), marks), end
+
+
+def _instructions(text: str, field: Field) -> tuple[list[Block], int]:
+    blocks, marks = _blocks(text, field, 0)
+    return [b for b in blocks if not b.text.startswith(BILLING)], len(marks)
+
+
+def _tools(text: str, field: Field) -> tuple[list[Tool], int]:
+    if field[0] is None:
+        return [], 0
+    if not isinstance(field[0], list):
+        raise Malformed("tools is not a list")
+    tools = [Tool(_string(members, "name"), start, end) for members, start, end in field[0]]
+    return tools, sum(len(_mark(members)) for members, _, _ in field[0])
+
+
+def _list_of(reader: Reader) -> Reader:
+    return lambda text, at: items(text, at, reader) if text[at] == "[" else value(text, at)
+
+
+WINDOW = 4096
+"""Characters at the start of the messages by which a conversation's last request is looked up."""
+
+
+class _Again:
+    """Reads messages, taking those that stand unchanged in the conversation's last request from there.
+
+    A message is a whole JSON object: where the same characters stand, the same message stands.
+    """
+
+    def __init__(self, recent: Mapping[str, Conversation]) -> None:
+        self.recent = recent
+
+    def __call__(self, text: str, at: int) -> tuple[Any, int]:
+        if text[at] != "[":
+            raise Malformed("messages is not a list")
+        before = self.recent.get(text[at : at + WINDOW])
+        if before is None:
+            return items(text, at, _message)
+        known, source, index = before.messages, before.text, -1
+
+        def message(text: str, at: int) -> tuple[Message, int]:
+            nonlocal index
+            index += 1
+            if index < len(known):
+                old = known[index]
+                if text.startswith(source[old.start : old.end], at):
+                    end = at + old.end - old.start
+                    return (old if old.start == at else replace(old, start=at, end=end)), end
+            return _message(text, at)
+
+        return items(text, at, message)
+
+
+_SYSTEM = _content
+_TOOLS = _list_of(_part)
+
+
+def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
+    """Read a Messages request. Raises Malformed on any doubt; the body is then forwarded as it came.
+
+    `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
+    time this takes, never the result.
+    """
+    text, top = document(body, {"messages": _Again(recent), "system": _SYSTEM, "tools": _TOOLS})
+    if "messages" not in top:
+        raise Malformed("no messages")
+    messages: list[Message] = [message for message, _, _ in top["messages"][0]]
+    instructions, marks = _instructions(text, top["system"]) if "system" in top else ([], 0)
+    tools, tool_marks = _tools(text, top["tools"]) if "tools" in top else ([], 0)
+    asked = [seconds for message in messages for seconds in message.marks] + list(_mark(top))
+    model = _string(top, "model")
+    stream = top["stream"][0] if "stream" in top else False
+    if not isinstance(stream, bool):
+        raise Malformed("stream is not a boolean")
+    return Conversation(
+        api=API,
+        model=model,
+        text=text,
+        messages=messages,
+        tools=tools,
+        instructions=instructions,
+        stream=stream,
+        ttl=max(asked, default=None),
+        bound=binds_reasoning(model),
+        breakpoints=marks + tool_marks + len(asked),
+        places={key: (start, end) for key, (_, start, end) in top.items()},
+        options={key: got for key, (got, _, _) in top.items() if key in ("thinking", "tool_choice", "metadata")},
+    )
+
+
+def key(conversation: Conversation) -> str:
+    """Under which `parse` looks a request up in `recent`."""
+    start = conversation.places["messages"][0]
+    return conversation.text[start : start + WINDOW]
+
+
+def usage(report: Mapping[str, Any]) -> Usage:
+    """Read a `usage` object. `input_tokens` excludes what was read from or written to the cache; missing is 0."""
+
+    def number(source: Mapping[str, Any], key: str) -> int:
+        got = source.get(key)
+        return got if isinstance(got, int) and not isinstance(got, bool) else 0
+
+    detail = report.get("cache_creation")
+    detail = detail if isinstance(detail, Mapping) else {}
+    hour = number(detail, "ephemeral_1h_input_tokens")
+    return Usage(
+        fresh=number(report, "input_tokens"),
+        read=number(report, "cache_read_input_tokens"),
+        written=number(report, "cache_creation_input_tokens") - hour,
+        written_hour=hour,
+        output=number(report, "output_tokens"),
+    )
+
+
+def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:
+    """What the stream has reported so far. `message_start` opens the account, `message_delta` replaces its figures."""
+    if event not in ("message_start", "message_delta"):
+        return before
+    try:
+        payload = json.loads(data)
+    except ValueError:
+        return before
+    if not isinstance(payload, dict):
+        return before
+    holder = payload.get("message") if event == "message_start" else payload
+    report = holder.get("usage") if isinstance(holder, dict) else None
+    if not isinstance(report, dict):
+        return before
+    now = usage(report)
+    return now if before is None else before.updated(now)
+
+
+# The words of a refusal that a rewrite could have caused. Too long a prompt is not one: the original is longer.
+_TOO_LONG = re.compile(r"too long|too large|exceed|maximum", re.IGNORECASE)
+
+
+def rewrite_may_have_caused(status: int, body: str) -> bool:
+    """Whether an error answer could be due to what we changed, so that the original is worth one try."""
+    return status in (400, 422) and _TOO_LONG.search(body) is None

@@ -1,0 +1,111 @@
+"""What a client's tool call is about: which file it reads or changes, which command it repeats.
+
+Two results are copies of the same thing when their calls have the same subject. Agents name their tools and arguments
+differently; the tables below hold the spellings met in the field (Claude Code, opencode, gemini-cli, qwen-code, cline,
+pi, gptme). A tool that is not known is its own subject: name and arguments together.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Act(StrEnum):
+    READ = "read"
+    """Shows a file, or lines of it."""
+    EDIT = "edit"
+    """Changes a file."""
+    RUN = "run"
+    """Anything else that answers with text: commands, searches, listings, web pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    act: Act
+    name: str
+    """The path of a file; otherwise the tool with its arguments."""
+    label: str
+    """For people and models: tool and main argument, one line."""
+
+
+_READ = {"read", "read_file", "readfile", "view", "view_file", "open_file", "cat", "notebookread", "fs_read"}
+_EDIT = {
+    "edit", "multiedit", "write", "write_file", "edit_file", "replace", "str_replace", "create_file", "apply_patch",
+    "notebookedit", "replace_in_file", "write_to_file", "save", "append", "patch", "str_replace_based_edit_tool",
+    "str_replace_editor", "fs_write",
+}  # fmt: skip
+_PATH = ("file_path", "path", "filePath", "filename", "absolute_path", "notebook_path", "target_file", "file")
+_MAIN = (*_PATH, "command", "cmd", "pattern", "query", "url", "prompt", "description")
+
+
+def subject(tool: str, arguments: Any) -> Subject:
+    """What a call to `tool` with these decoded arguments is about."""
+    given: Mapping[str, Any] = arguments if isinstance(arguments, dict) else {}
+    name = tool.rsplit("__", 1)[-1].lower()
+    main = next((str(given[key]) for key in _MAIN if isinstance(given.get(key), str)), "")
+    label = f"{tool} {' '.join(main.split())[:120]}".strip()
+    path = next((given[key] for key in _PATH if isinstance(given.get(key), str)), "")
+    if path and name in _READ:
+        return Subject(Act.READ, path, label)
+    if path and name in _EDIT:
+        act = Act.READ if given.get("command") == "view" else Act.EDIT
+        return Subject(act, path, label)
+    # What a shell prints does not depend on how the client describes or times the call.
+    command = given.get("command", given.get("cmd"))
+    if isinstance(command, str):
+        return Subject(Act.RUN, f"{name} {command}", label)
+    return Subject(Act.RUN, f"{name} {json.dumps(arguments, sort_keys=True, ensure_ascii=False)}", label)
+
+
+# `12\tcode` and `12→code` Claude Code, `12: code` opencode, `12 | code` cline, `12|code` others.
+_NUMBER = re.compile(r" *(\d+)(\t|→|: ?| \| ?|\|)")
+
+
+def numbered(lines: list[str]) -> list[tuple[int, str]]:
+    """Split file lines from the numbers a read tool put before them: (number, content), 0 where there is none.
+
+    Only when most lines are numbered, each one up from the last; otherwise every line is returned as it is.
+    """
+    plain = [(0, line) for line in lines]
+    out: list[tuple[int, str]] = []
+    mark = ""
+    last = hits = 0
+    for line in lines:
+        found = _NUMBER.match(line)
+        number = int(found[1]) if found else 0
+        if found and (not mark or found[2] == mark) and (not last or number == last + 1):
+            mark, last, hits = found[2], number, hits + 1
+            out.append((number, line[found.end() :]))
+        else:
+            out.append((0, line))
+    return out if hits * 2 > len(lines) and hits > 1 else plain
+
+
+_UNCHANGED = re.compile(r"^(?:<[\w-]+>)?\s*File unchanged since last read\.")
+
+
+def says_unchanged(text: str) -> bool:
+    """Whether a read answered, in place of the file, that the earlier result still holds (Claude Code)."""
+    return len(text) < 1000 and _UNCHANGED.match(text) is not None
+
+
+def session(headers: Mapping[str, str]) -> str:
+    """The client's own name for this line of work, "" when it gives none. Sub-agents get their own."""
+    name = headers.get("x-claude-code-session-id", "")
+    agent = headers.get("x-claude-code-agent-id", "")
+    return f"{name}/{agent}" if agent else name
+
+
+def client(headers: Mapping[str, str]) -> str:
+    """The client program, from its user agent: `claude-cli`, `opencode`, ...; "" when it does not say."""
+    return headers.get("user-agent", "").split("/", 1)[0].split(" ", 1)[0].lower()[:40]
+
+
+def compacts(headers: Mapping[str, str]) -> bool:
+    """Whether the client says that this request asks for a summary of the conversation."""
+    return headers.get("x-claude-code-request-class", "") == "compaction"

@@ -1,0 +1,115 @@
+"""A conversation as every API has it: tools and instructions at the head, then messages made of blocks.
+
+Nothing here is any vendor's. A block knows where it stands in the original text, so that it can be replaced there, and
+what it hashes to, so that it is found again in the next request. Hashes cover meaning, not spelling: what clients move
+about between requests (cache marks, a string where a list of one text was) does not enter them.
+
+Spans are offsets into the decoded text of the body; a block's are relative to its message, so that a message that did
+not change between two requests is the same value in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a block is to the memory manager."""
+
+    TEXT = "text"
+    CALL = "call"
+    """The model calls a tool of the client's."""
+    RESULT = "result"
+    """One text of a tool's answer. An answer of several parts is several blocks with the same call id."""
+    REASONING = "reasoning"
+    OTHER = "other"
+    """Anything else: images, documents, calls the provider answers itself, kinds not known here. Never touched."""
+
+
+@dataclass(slots=True)
+class Block:
+    """One content part of a message. Treated as immutable."""
+
+    kind: Kind
+    start: int
+    end: int
+    digest: bytes
+    """16 bytes over what the block says; for TEXT and RESULT over its text alone."""
+    text: str = ""
+    literal: tuple[int, int] | None = None
+    """Span of the JSON string that holds the text, quotes included; None when there is no text."""
+    call: str = ""
+    """Call id of a CALL or RESULT."""
+    part: int = 0
+    """Which text of its answer a RESULT is."""
+    name: str = ""
+    """Tool name of a CALL."""
+    arguments: Any = None
+    """Decoded arguments of a CALL."""
+    error: bool = False
+    """A RESULT that reports a failure."""
+    signed: bool = False
+    """REASONING that the provider may refuse when what stands before it changes."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One message, at text[start:end]. Treated as immutable."""
+
+    role: str
+    start: int
+    end: int
+    blocks: list[Block]
+    digest: bytes
+    """8 bytes over role and blocks."""
+    marks: tuple[float, ...] = ()
+    """The seconds that each cache mark in the message asks for."""
+
+
+@dataclass(slots=True)
+class Tool:
+    """One declared tool, at text[start:end]."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One request, parsed. Treated as immutable."""
+
+    api: str
+    model: str
+    text: str
+    """The body, decoded."""
+    messages: list[Message]
+    tools: list[Tool]
+    instructions: list[Block]
+    """System blocks at the head (spans absolute)."""
+    stream: bool = False
+    ttl: float | None = None
+    """Seconds the client asked the provider to cache the messages for; None when it asked for no caching."""
+    bound: bool = False
+    """The model refuses signed reasoning whose prefix changed."""
+    breakpoints: int = 0
+    """How many cache marks the request carries."""
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Where the top-level members' values stand."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Other top-level members that matter to a decision or a rule."""
+
+    @property
+    def head(self) -> str:
+        """Names the conversation by its first user message, in hex: stable over restarts, resumes and new headers."""
+        for message in self.messages:
+            if message.role == "user":
+                return message.digest.hex()
+        return ""
+
+    @property
+    def digests(self) -> bytes:
+        """8 bytes a message, in order."""
+        return b"".join(message.digest for message in self.messages)

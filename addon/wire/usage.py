@@ -1,0 +1,28 @@
+"""What the provider says a request cost, in its own tokens, spelled alike for every API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one response. The four input counts are disjoint; their sum is the whole prompt."""
+
+    fresh: int = 0
+    """Input at full price, neither read from nor written to the cache."""
+    read: int = 0
+    written: int = 0
+    """Written to the cache at its shorter time to live."""
+    written_hour: int = 0
+    output: int = 0
+
+    @property
+    def prompt(self) -> int:
+        return self.fresh + self.read + self.written + self.written_hour
+
+    def updated(self, later: Usage) -> Usage:
+        """A later report of the same response; it may leave out the input counts."""
+        if later.prompt:
+            return later
+        return Usage(self.fresh, self.read, self.written, self.written_hour, later.output)
