@@ -1,0 +1,9 @@
+"""A strict fake of the Anthropic Messages API, for tests, benchmarks and demonstrations. See README.md."""
+
+from __future__ import annotations
+
+from tests.upstream.log import Record, Totals
+from tests.upstream.script import Request
+from tests.upstream.server import Upstream
+
+__all__ = ["Record", "Request", "Totals", "Upstream"]
