@@ -13,17 +13,18 @@ from benchmarks.compare import Body, Tally, difference
 from benchmarks.quotes import QuoteFaults, Rates
 from benchmarks.rebuild import Session, Turn
 from benchmarks.traces import Json
-from tests.upstream.models import model_of
+from tests.upstream.models import dollars, model_of
 
 TOLERANCE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One request as a provider billed it: prompt tokens, dollars, share (0..1) of the last prompt it begins with."""
+    """One request as a provider billed it: prompt and answer tokens, dollars, share (0..1) of the last prompt kept."""
 
     body: Body
     tokens: int
+    output: int
     dollars: float
     prefix_kept: float | None
 
@@ -52,11 +53,16 @@ class Arm:
 
 @dataclass(slots=True)
 class Row:
-    """One session, or the sum of several. Bills in dollars; `charge` is what the quote faults would have added."""
+    """One session, or the sum of several. Bills in dollars; `charge` is what the quote faults would have added.
+
+    `recorded_dollars`: what the provider's own usage figures come to at the same prices, with the replay's answers
+    (recorded answer tokens are unreliable). How near the plain arm comes to it tells how good the replay is.
+    """
 
     name: str
     requests: int = 0
     recorded_tokens: int = 0
+    recorded_dollars: float = 0.0
     repairs: int = 0
     plain: Arm = field(default_factory=Arm)
     managed: Arm = field(default_factory=Arm)
@@ -104,7 +110,8 @@ class Measurement:
             self.quotes.restart()
         row = self.row
         row.requests += 1
-        row.recorded_tokens += turn.recorded_tokens
+        row.recorded_tokens += turn.usage.total if turn.usage else 0
+        row.recorded_dollars += self._recorded(turn, plain.output)
         row.plain.add(plain)
         row.managed.add(managed)
         if (managed.prefix_kept or 0) < (plain.prefix_kept or 0) - 0.0005:
@@ -115,6 +122,19 @@ class Measurement:
         row.folds, row.evictions, row.back = self.tally.folds, self.tally.evictions, self.tally.back
         row.stubs = self.tally.stubs
         row.quote_faults, row.charge = self.quotes.count, self.quotes.dollars
+
+    def _recorded(self, turn: Turn, output: int) -> float:
+        used = turn.usage
+        if used is None:
+            return 0.0
+        return dollars(
+            model_of(self.session.model),
+            fresh=used.uncached,
+            read=used.cache_read,
+            write_5m=used.write_5m,
+            write_1h=used.write_1h,
+            output=output,
+        )
 
     def _rates(self, turn: Turn) -> Rates:
         model = model_of(self.session.model)
@@ -128,7 +148,16 @@ def total(rows: Sequence[Row]) -> Row:
     whole = Row("total", faults=sum(known) if known else None)
     for row in rows:
         for name in (
-            "requests", "recorded_tokens", "repairs", "epochs", "folds", "evictions", "back", "stubs", "quote_faults",
+            "requests",
+            "recorded_tokens",
+            "recorded_dollars",
+            "repairs",
+            "epochs",
+            "folds",
+            "evictions",
+            "back",
+            "stubs",
+            "quote_faults",
             "charge",
         ):  # fmt: skip
             setattr(whole, name, getattr(whole, name) + getattr(row, name))

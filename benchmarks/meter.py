@@ -44,7 +44,7 @@ class Meter:
             output=output,
         )
         tokens = split.fresh + split.read + split.write_5m + split.write_1h
-        return Served(body, tokens, cost, kept / size if size else None)
+        return Served(body, tokens, output, cost, kept / size if size else None)
 
     def _serve(self, body: Body, now: float) -> tuple[list[Position], Split]:
         line = prompt(dict(body))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.filler import prose, schemas
 from benchmarks.fit import Ratio, fit
-from benchmarks.traces import Block, Event, Json, Trace
+from benchmarks.traces import Block, Event, Json, Trace, Usage
 
 REPLAY_MODEL = "claude-sonnet-4-5-20250929"
 CLEARED = "[Old tool result content cleared]"
@@ -47,7 +47,8 @@ class Turn:
     """One request and its recorded reply.
 
     The request sends the first `upto` messages of `segment`; the client had cleared the results named in `cleared`.
-    `warm` names the part of the head that other sessions had cached: "", "tools" or "system" (tools and system).
+    `usage` is what the real provider reported. `warm` names the part of the head that other sessions had cached: "",
+    "tools" or "system" (tools and system).
     """
 
     index: int
@@ -57,11 +58,7 @@ class Turn:
     ttl: str
     cleared: frozenset[str]
     warm: str
-    recorded_tokens: int
-
-    @property
-    def assistant_messages(self) -> int:
-        return self.upto // 2
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,9 +264,8 @@ class _Draft:
                 candidates = {"": 0.0, "tools": sizes[0], "system": sizes[1]}
                 warm = min(candidates, key=lambda name: abs(candidates[name] - usage.cache_read))
             at = max(at, point.at)
-            total = usage.total if usage else 0
-            turns.append(Turn(index, point.segment, point.upto, at, ttl, point.cleared, warm, total))
-            before = total or before
+            turns.append(Turn(index, point.segment, point.upto, at, ttl, point.cleared, warm, usage))
+            before = usage.total if usage else before
             at = max(at, point.event.at)
         return turns
 

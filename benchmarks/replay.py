@@ -1,0 +1,128 @@
+"""Replay recorded sessions through a real mitmdump with mitmmu, and straight, and compare the bills.
+
+    python -m benchmarks.replay                     all sessions end to end, one mitmdump each
+    python -m benchmarks.replay --policy fifo:4:500 the published age rule instead of mitmmu's own policy
+    python -m benchmarks.replay --inprocess         the planner alone, no proxy: for quick experiments
+
+docs/benchmarks.md says what the columns mean. Leaves with status 1 when, under mitmmu's own policy, a session became
+more than half a per cent dearer (quote faults charged), the sum is not smaller, or a request was refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks import table
+from benchmarks.arms import Client
+from benchmarks.measure import Measurement, Row, failures, total
+from benchmarks.rebuild import rebuild
+from benchmarks.traces import Trace, TraceDamaged, TracesMissing, load
+from tests.harness.mitmdump import Mitmdump
+from tests.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`settings` are further mitmproxy options; `thinking` adds signed reasoning to the replies."""
+
+    policy: str = "auto"
+    settings: tuple[tuple[str, str], ...] = ()
+    thinking: bool = False
+
+
+def end_to_end(trace: Trace, options: Options) -> Row:
+    """One session through mitmdump and mitmmu (state of its own), and straight."""
+    session = rebuild(trace, options.thinking)
+    measured = Measurement(session)
+    chosen = {"mmu_clock": "header", "mmu_policy": options.policy, **dict(options.settings)}
+    with Upstream() as near, Upstream() as far, Mitmdump(chosen, target=far.url) as proxy:
+        plain, managed = Client(session, near, near.url), Client(session, far, proxy.url)
+        try:
+            for turn in session.turns:
+                measured.add(turn, plain.serve(turn), managed.serve(turn))
+            measured.row.faults = round(proxy.metrics().get("mmu_faults_total", 0))
+        finally:
+            plain.close()
+            managed.close()
+        measured.row.violations += plain.complaints + managed.complaints
+    return measured.row
+
+
+def run(traces: Sequence[Trace], replay: Callable[[Trace], Row], jobs: int) -> Iterator[Row]:
+    """The rows as they come in, `jobs` sessions at a time, the longest first."""
+    ordered = sorted(traces, key=lambda trace: -len(trace.events))
+    with ProcessPoolExecutor(jobs) as pool:
+        for done in as_completed([pool.submit(replay, trace) for trace in ordered]):
+            yield done.result()
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--traces", type=Path, metavar="DIR", help="recorded sessions (default: beside the checkout)")
+    parser.add_argument("--sessions", type=int, metavar="N", help="only the first N")
+    parser.add_argument("--policy", default="auto", help="mmu_policy: auto (default) or fifo:AGE:BYTES")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further mitmproxy option")
+    parser.add_argument("--thinking", action="store_true", help="replies hold signed reasoning")
+    parser.add_argument("--inprocess", action="store_true", help="the planner alone, without proxy and network")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="sessions at a time (default 2)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    options = parser.parse_args(argv)
+    for setting in options.set:
+        if "=" not in setting:
+            parser.error(f"--set wants NAME=VALUE, not {setting!r}")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = arguments(argv)
+    try:
+        traces = load(asked.traces, asked.sessions)
+    except TracesMissing as missing:
+        print(f"skipped: {missing}")
+        return 0
+    except TraceDamaged as damaged:
+        print(f"damaged recording: {damaged}", file=sys.stderr)
+        return 2
+    options = Options(asked.policy, tuple(tuple(pair.split("=", 1)) for pair in asked.set), asked.thinking)
+    if asked.inprocess:
+        from benchmarks.inprocess import in_process
+
+        replay = partial(in_process, options=options)
+    else:
+        replay = partial(end_to_end, options=options)
+    started = time.monotonic()
+    rows: list[Row] = []
+    print(table.HEAD)
+    for row in run(traces, replay, asked.jobs):
+        rows.append(row)
+        print(table.line(row), flush=True)
+    print(table.line(total(rows)))
+    broken = failures(rows)
+    for text in broken:
+        print(f"FAILED {text}")
+    print(f"{len(rows)} sessions, policy {asked.policy}, {time.monotonic() - started:.0f} s")
+    if asked.json:
+        figures = {
+            "policy": asked.policy,
+            "inprocess": asked.inprocess,
+            "thinking": asked.thinking,
+            "sessions": [row.as_json() for row in sorted(rows, key=lambda row: row.name)],
+            "total": total(rows).as_json(),
+            "failures": broken,
+        }
+        asked.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 1 if broken and asked.policy == "auto" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
