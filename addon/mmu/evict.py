@@ -1,0 +1,205 @@
+"""Eviction: when the prefix may change, and which pages leave it.
+
+Keeping a token costs its rent (a cache read) on every turn; changing the prefix makes the provider write everything
+behind the change again, at ten to fifty times the rent. So *when* decides more than *what*. An *epoch* is a moment at
+which the change is free:
+
+- cold: the provider's cache of the conversation has expired, and the prefix will be written again anyway;
+- edit: the client changed or rewound its own history; everything behind the first change is new to the provider;
+- uncached: the client asks for no caching and the provider reports none, so every token is full price on every turn.
+
+At an epoch everything dead leaves in one batch; between epochs nothing does. A model switch is no epoch by itself: the
+cache of the first model is still warm, and clients do go back and forth.
+
+*Bound* reasoning: newer models refuse (or silently drop) signed reasoning when anything before it changed. There,
+a page may leave only if no signed reasoning stands behind it; or, when a new human turn starts on a cold cache, after
+all reasoning of the finished turns has been removed with it.
+
+Victims are old, large and unreferenced. Never evicted: errors, the newest results, files under edit, and a result that
+a resident fold refers to, unless the fold's own block leaves in the same batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from addon.mmu.handle import handle
+from addon.mmu.view import Change, Descent, Entry, Line, Reasoning, Splice, Table, View, shown
+from addon.mmu.workingset import last_access, pinned, refault_distances
+from addon.wire.clients import Act
+from addon.wire.conversation import Conversation, Kind
+
+SLACK = 60.0
+"""Seconds, and at least an eighth of its time to live, that a cache may live on. Measured on recorded sessions: between
+4.5 and 6 minutes 56 % of 5-minute entries were still hit, later 1 %; 1-hour entries were hit up to 65 minutes."""
+
+DEFAULT_TTL = 3600.0
+"""Seconds assumed where caching is seen but its time to live is not known: the longest there is."""
+
+type Size = Callable[[str, bytes | None], int]
+"""Tokens of a text, given its hash where that is known."""
+
+
+class Occasion(StrEnum):
+    """Why the prefix may change."""
+
+    COLD = "cold"
+    EDIT = "edit"
+    UNCACHED = "uncached"
+    EVERY = "every"
+    """The published age rule, which asks for no occasion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A moment at which the prefix may change, from message `start` on."""
+
+    occasion: Occasion
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What counts as old and large. Ages in requests since the last access, sizes in tokens."""
+
+    name: str = "auto"
+    file_age: int = 12
+    output_age: int = 5
+    least: int = 150
+    """Tokens that an eviction must free, its handle paid."""
+    fifo_age: int = 4
+    """For `fifo`: user turns since arrival."""
+    fifo_bytes: int = 500
+    """For `fifo`: smallest result, in bytes."""
+
+
+def time_to_live(view: View) -> float | None:
+    """Seconds the provider keeps the conversation's cache after a request; None when nothing is cached."""
+    told = view.state.get("told")
+    if isinstance(told, int | float):
+        return float(told)
+    asked = view.state.get("ttl")
+    if isinstance(asked, int | float):
+        return float(asked)
+    return DEFAULT_TTL if view.state.get("cached") else None
+
+
+def is_cold(view: View, now: float) -> bool:
+    """Whether the provider's cache of the line has expired for every model that used it."""
+    ttl = time_to_live(view)
+    if ttl is None:
+        return True
+    models = view.state.get("models")
+    last = max([view.last_at, *(models.values() if isinstance(models, Mapping) else ())])
+    idle: float = now - last
+    return idle > ttl + max(SLACK, ttl / 8)
+
+
+def epoch(conversation: Conversation, line: Line, now: float, policy: Policy) -> Epoch | None:
+    """The occasion this request offers, if any. `now` in epoch seconds."""
+    if policy.name == "fifo":
+        return Epoch(Occasion.EVERY, 0)
+    if line.parent is None or line.how is Descent.REPEATED:
+        return None
+    if conversation.ttl is None and time_to_live(line.parent) is None:
+        return Epoch(Occasion.UNCACHED, 0)
+    if is_cold(line.parent, now):
+        return Epoch(Occasion.COLD, 0)
+    if line.how is Descent.DIVERGED:
+        return Epoch(Occasion.EDIT, line.seen)
+    return None
+
+
+def new_human_turn(conversation: Conversation) -> bool:
+    """Whether the request opens a turn: behind the model's last answer the user speaks, and no tool answers."""
+    for message in reversed(conversation.messages):
+        if message.role == "assistant":
+            return False
+        if message.role == "user":
+            return all(b.kind is not Kind.RESULT for b in message.blocks)
+    return False
+
+
+def reasoning_to_drop(conversation: Conversation, table: Table, occasion: Epoch) -> list[Reasoning] | None:
+    """All signed reasoning, if this is a moment to remove it with the pages before it; None if it is not."""
+    if occasion.occasion is not Occasion.COLD or not new_human_turn(conversation):
+        return None
+    if any(r.cut is None for r in table.reasoning):
+        return None
+    # An answer that consists of reasoning alone would be left without content.
+    by_message: dict[int, int] = defaultdict(int)
+    for r in table.reasoning:
+        by_message[r.message] += 1
+    if any(count == len(conversation.messages[number].blocks) for number, count in by_message.items()):
+        return None
+    # Unsigned reasoning would stay behind; whether the provider takes such a mixture is not known.
+    if sum(b.kind is Kind.REASONING for m in conversation.messages for b in m.blocks) != len(table.reasoning):
+        return None
+    return table.reasoning
+
+
+def _fifo(table: Table, splices: Mapping[str, Splice], policy: Policy) -> list[Entry]:
+    """The published age rule: every result of at least so many bytes that is at least so many user turns old."""
+    return [
+        e
+        for e in table.entries
+        if not e.block.error
+        and table.requests - e.arrival >= policy.fifo_age
+        and len(e.block.text.encode("utf-8", "surrogatepass")) >= policy.fifo_bytes
+        and e.anchor not in splices
+    ]
+
+
+def victims(
+    table: Table, splices: Mapping[str, Splice], start: int, policy: Policy, size: Size, floor: int = -1
+) -> list[Entry]:
+    """The entries to evict at an epoch that begins at message `start`, in order.
+
+    Entries up to and including message `floor` are spared (bound reasoning stands behind them).
+    """
+    if policy.name == "fifo":
+        return [e for e in _fifo(table, splices, policy) if e.message > floor]
+    dependents: dict[str, list[str]] = defaultdict(list)
+    for anchor, s in splices.items():
+        if s.change is Change.FOLD:
+            for needed in s.needs:
+                dependents[needed].append(anchor)
+    refaulted = refault_distances(table, splices)
+
+    old: dict[str, bool] = {}
+    for entry, access in zip(table.entries, last_access(table), strict=True):
+        found = splices.get(entry.anchor)
+        age = policy.file_age if entry.subject.act is Act.READ else policy.output_age
+        old[entry.anchor] = (
+            entry.message >= start
+            and entry.message > floor
+            and (found is None or found.change in (Change.FOLD, Change.SERVE))
+            and not entry.block.error
+            and table.requests - access >= max(age, 2 * refaulted.get(entry.subject.name, 0))
+            and not pinned(entry, table)
+        )
+
+    def gain(entry: Entry) -> int:
+        stands = shown(entry, splices)
+        digest = entry.block.digest if stands is entry.block.text else None
+        return size(stands, digest) - size(handle(entry.page, entry.subject, entry.block.text), None)
+
+    chosen: dict[str, Entry] = {}
+    for entry in reversed(table.entries):
+        if entry.anchor in chosen or not old[entry.anchor]:
+            continue
+        leaning = [a for a in dependents[entry.anchor] if a not in chosen]
+        if not all(old.get(a, False) for a in leaning):
+            continue
+        group = [entry, *(table.by_anchor[a] for a in leaning)]
+        if sum(gain(e) for e in group) >= policy.least:
+            chosen.update((e.anchor, e) for e in group)
+    return [e for e in table.entries if e.anchor in chosen]
+
+
+def last_signed(reasoning: Sequence[Reasoning]) -> int:
+    """Index of the last message with signed reasoning, -1 for none."""
+    return max((r.message for r in reasoning), default=-1)

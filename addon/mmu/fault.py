@@ -1,0 +1,88 @@
+"""Faults: the model needed a page that is not resident.
+
+An *implicit* fault shows in the transcript alone: the model reads a file again, or repeats a command, whose earlier
+result was evicted. The bytes come back through the client's own tool, so nothing has to be served; what the fault tells
+is that the eviction was premature. A page is matched to a re-read by path and by content lines, not by range: agents
+read other ranges of a known file all the time, and those need nothing that was evicted.
+
+Some clients answer a second read with "unchanged since last read" in place of the file. When the earlier result is no
+longer resident that answer would point at nothing, so the page is served in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from addon.mmu.admit import resident
+from addon.mmu.view import Change, Entry, Splice
+from addon.wire.clients import Act, numbered, says_unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The model asked for an evicted page again."""
+
+    page: str
+    anchor: str
+    """Anchor of the evicted entry."""
+    by: str
+    """Anchor of the result that brought the bytes back."""
+    distance: int
+    """Requests between the page's arrival and the fault."""
+
+
+def _lines(entry: Entry) -> set[str]:
+    """The content lines that say something."""
+    lines = (line.strip() for _, line in numbered(entry.block.text.split("\n")))
+    return {line for line in lines if len(line) > 3}
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    return bool(one.subject.name) and one.subject.act is other.subject.act and one.subject.name == other.subject.name
+
+
+def _gone(entry: Entry, splices: Mapping[str, Splice]) -> bool:
+    found = splices.get(entry.anchor)
+    return found is not None and found.change is Change.EVICT
+
+
+def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> list[Fault]:
+    """Evicted pages that results which just arrived bring back. Each arrival faults on a page at most once.
+
+    A command faults on its newest evicted result. A read faults on every evicted page of its path of which at least
+    half the lines (or half of what was read, if that is less) come again and stand in no resident result.
+    """
+    known = list(earlier)
+    out: list[Fault] = []
+    for entry in arrived:
+        if entry.block.error:
+            continue
+        gone = [e for e in known if _same(e, entry) and _gone(e, splices)]
+        if not gone:
+            continue
+        if entry.subject.act is Act.READ:
+            here: set[str] = set()
+            for other in resident((e for e in known if _same(e, entry)), splices):
+                here |= _lines(other)
+            wanted = _lines(entry) - here
+            for e in gone:
+                lines = _lines(e)
+                back = len(wanted & lines)
+                if back and 2 * back >= min(len(lines), len(wanted)):
+                    out.append(Fault(e.page, e.anchor, entry.anchor, entry.arrival - e.arrival))
+                    wanted -= lines
+        elif not resident((e for e in known if _same(e, entry)), splices):
+            e = gone[-1]
+            out.append(Fault(e.page, e.anchor, entry.anchor, entry.arrival - e.arrival))
+    return out
+
+
+def unserved(entry: Entry, earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> Entry | None:
+    """The evicted read that a client's "unchanged" answer points at; None when it is resident or unknown."""
+    if entry.subject.act is not Act.READ or not says_unchanged(entry.block.text):
+        return None
+    before = [e for e in earlier if _same(e, entry) and not says_unchanged(e.block.text)]
+    if not before or not _gone(before[-1], splices):
+        return None
+    return before[-1]

@@ -1,0 +1,81 @@
+"""The handle: the short text that stands in for a page.
+
+It is a pure function of the page and of what its call was about: no counters, times or turn numbers, nothing that could
+differ in the next request. It says what was there, that an exact copy is kept and how to get it back, and keeps the
+lines that answer most questions without a fault: an outline for a file; first, failing and last lines for an output.
+It is data, not instruction: it states facts about itself and asks for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from addon.wire.clients import Act, Subject, numbered
+
+PREFIX = "[mmu page "
+
+_WIDTH = 120
+_OUTLINE = re.compile(
+    r"\s{0,8}(?:(?:async\s+def|def|class|func|fn|pub|impl|struct|enum|trait|interface|type|export|function|module|"
+    r"public|private|protected|static|package|namespace|CREATE)\b|#{1,3} )\s*\S"
+)
+_TROUBLE = re.compile(r"\b(?:error|exception|failed|failure|fatal|panic|traceback|assert\w*|warning)\b|[✗✘]|^E\s", re.I)
+
+
+def _short(line: str) -> str:
+    line = line.rstrip()
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
+
+
+def _outline(lines: list[str], room: int) -> list[str]:
+    content = numbered(lines)
+    kept: list[str] = []
+    for (_, text), line in zip(content, lines, strict=True):
+        if _OUTLINE.match(text):
+            kept.append(_short(line))
+            room -= len(kept[-1]) + 1
+            if room < 0:
+                return kept[:-1]
+    return kept
+
+
+def _highlights(lines: list[str], room: int) -> list[str]:
+    trouble = [n for n, line in enumerate(lines) if _TROUBLE.search(line)]
+    last = [n for n, line in enumerate(lines) if line.strip()][-2:]
+    first = [n for n, line in enumerate(lines) if line.strip()][:1]
+    kept: set[int] = set()
+    for number in [*last, *first, *trouble[-6:]]:
+        cost = len(_short(lines[number])) + 1
+        if number not in kept and cost <= room:
+            kept.add(number)
+            room -= cost
+    return [_short(lines[number]) for number in sorted(kept)]
+
+
+def preview(subject: Subject, text: str) -> list[str]:
+    """The lines worth keeping: at most a tenth of the text and 600 characters; none for a text under 2,000."""
+    if len(text) < 2000:
+        return []
+    room = min(600, len(text) // 10)
+    lines = text.splitlines()
+    if subject.act is Act.READ:
+        return _outline(lines, room) or _highlights(lines, room)
+    return _highlights(lines, room)
+
+
+def span(text: str) -> str:
+    """Which lines a numbered file read shows (`lines 40-99`), or how many lines there are."""
+    lines = text.split("\n")
+    numbers = [number for number, _ in numbered(lines) if number]
+    return f"lines {numbers[0]}-{numbers[-1]}" if numbers else f"{len(lines):,} lines"
+
+
+def handle(page: str, subject: Subject, text: str) -> str:
+    """The text that stands in for the page `page` of `text`."""
+    again = "reading it again" if subject.act is Act.READ else "running it again"
+    size = len(text.encode("utf-8", "surrogatepass"))
+    head = (
+        f"{PREFIX}{page}: {subject.label}, {span(text)}, {size:,} bytes. "
+        f"Not shown here; an exact copy is kept. {again.capitalize()} shows it.]"
+    )
+    return "\n".join([head, *preview(subject, text)])

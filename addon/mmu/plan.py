@@ -1,0 +1,264 @@
+"""The plan for one request: what of the transcript goes out as it is, what is replaced, and what must be stored first.
+
+`plan` is the whole decision and a pure function of its arguments: the request, the lines known of its conversation, the
+time and the policy. The proxy, the tests and the lab call it alike. It never changes what was sent before, except at an
+epoch; if its new splices cannot be made durable, `Plan.replay` is what goes out instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from addon.mmu.admit import fold, resident
+from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, victims
+from addon.mmu.fault import Fault, faults, unserved
+from addon.mmu.handle import handle
+from addon.mmu.page import Page, page_id
+from addon.mmu.view import (
+    TAIL,
+    Change,
+    Descent,
+    Entry,
+    Line,
+    Reasoning,
+    Splice,
+    Table,
+    View,
+    edits,
+    line,
+    page_table,
+    spelling_of,
+    standing,
+)
+from addon.wire.conversation import Conversation
+from addon.wire.scan import splice
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to send for a request, and what to store before it is sent."""
+
+    line: Line
+    table: Table
+    view: View
+    """The line after this request. Its `requests` is one more than the store's."""
+    replay: Mapping[str, Splice]
+    """The splices that stood before, by anchor."""
+    splices: Mapping[str, Splice]
+    """The splices that stand now: `replay` with `new`."""
+    new: list[Splice] = field(default_factory=list)
+    pages: list[Page] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    epoch: Epoch | None = None
+    """The occasion that was used; None where nothing was evicted."""
+    odd: int = 0
+    """Results left alone because their JSON spelling could not be rebuilt."""
+
+    @property
+    def birth(self) -> bool:
+        """Whether the line is a new one."""
+        return self.view.requests == 1
+
+    def count(self, change: Change) -> int:
+        """How many new splices are of a kind."""
+        return sum(s.change is change for s in self.new)
+
+
+def rewrite(conversation: Conversation, table: Table, splices: Mapping[str, Splice]) -> bytes:
+    """The body with the splices applied; every other byte is the client's own."""
+    return splice(conversation.text, edits(conversation, table, splices)).encode("utf-8")
+
+
+class _Draft:
+    """Splices being added on top of those that stand."""
+
+    def __init__(self, conversation: Conversation, table: Table, known: Mapping[str, Splice], request: int) -> None:
+        self.conversation = conversation
+        self.table = table
+        self.known = known
+        self.request = request
+        self.splices = standing(known, table)
+        self.new: list[Splice] = []
+        self.pages: list[Page] = []
+        self.odd = 0
+
+    def add(
+        self, entry: Entry, change: Change, text: str, needs: tuple[str, ...] = (), kept: str | None = None
+    ) -> None:
+        """Replace an entry's text. Left alone when the client's literal could not be rebuilt from it."""
+        spelled = spelling_of(self.conversation, entry)
+        if spelled is None:
+            self.odd += 1
+            return
+        self.pages.append(Page(entry.page, entry.block.text, "result", entry.subject.label))
+        self._put(entry.anchor, change, entry.page, text, spelled, needs)
+
+    def drop(self, reasoning: Reasoning) -> None:
+        """Remove a reasoning block."""
+        start, end = reasoning.cut or (0, 0)
+        self.pages.append(Page(reasoning.page, self.conversation.text[start:end], "reasoning", "reasoning"))
+        self._put(reasoning.anchor, Change.DROP, reasoning.page, None, "utf8", ())
+
+    def _put(
+        self, anchor: str, change: Change, page: str, text: str | None, spelled: str, needs: tuple[str, ...]
+    ) -> None:
+        before = self.known.get(anchor)
+        generation = 0 if before is None else before.generation + 1
+        new = Splice(anchor, generation, change, page, text, spelled, needs, self.request)
+        self.splices[anchor] = new
+        self.new.append(new)
+
+
+def _is_bound(conversation: Conversation, parent: View | None) -> bool:
+    return conversation.bound or (parent is not None and bool(parent.state.get("bound")))
+
+
+def _admit(draft: _Draft, arrived: list[Entry]) -> None:
+    """Fold what just arrived, and serve what the client only said was unchanged."""
+    entries = draft.table.entries
+    order = {e.anchor: n for n, e in enumerate(entries)}
+    for entry in arrived:
+        if entry.anchor in draft.known:
+            continue
+        earlier = entries[: order[entry.anchor]]
+        missing = unserved(entry, earlier, draft.splices)
+        if missing is not None:
+            draft.add(entry, Change.SERVE, missing.block.text)
+            continue
+        folded = fold(entry, resident(earlier, draft.splices))
+        if folded is not None:
+            draft.add(entry, Change.FOLD, folded.text, folded.needs)
+
+
+def _evict(draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bool) -> bool:
+    """Evict what is dead. Returns whether anything left."""
+    floor = last_signed(draft.table.reasoning) if bound else -1
+    chosen = victims(draft.table, draft.splices, occasion.start, policy, size, floor)
+    drops: list[Reasoning] = []
+    if floor >= 0:
+        removable = reasoning_to_drop(draft.conversation, draft.table, occasion)
+        if removable:
+            more = victims(draft.table, draft.splices, occasion.start, policy, size)
+            if len(more) > len(chosen):
+                chosen, drops = more, [r for r in removable if r.anchor not in draft.splices]
+    for entry in chosen:
+        draft.add(entry, Change.EVICT, handle(entry.page, entry.subject, entry.block.text))
+    for reasoning in drops:
+        draft.drop(reasoning)
+    return bool(draft.new)
+
+
+def _seen_before(conversation: Conversation, found: Line) -> set[int]:
+    """Indexes of messages the provider has been sent on this line."""
+    seen = set(range(found.seen))
+    if found.parent is not None and found.how is not Descent.DIVERGED:
+        tail = set(found.parent.state.get("tail", ()))
+        seen |= {n for n, m in enumerate(conversation.messages) if m.digest.hex() in tail}
+    return seen
+
+
+def _next_view(
+    conversation: Conversation, found: Line, splices: Mapping[str, Splice], fresh_id: str, now: float
+) -> View:
+    parent = found.parent
+    same = parent is not None and found.how is not Descent.DIVERGED
+    state: dict[str, Any] = dict(parent.state) if parent is not None else {}
+    models = {**state.get("models", {}), conversation.model: now}
+    state["models"] = dict(sorted(models.items(), key=lambda item: item[1])[-4:])
+    if conversation.ttl is not None or "ttl" not in state:
+        state["ttl"] = conversation.ttl
+    if conversation.messages:
+        last = conversation.messages[-1].digest.hex()
+        state["tail"] = [*[d for d in state.get("tail", []) if d != last], last][-TAIL:]
+    digests = conversation.digests
+    if same and parent is not None:
+        if found.how is Descent.REPEATED and len(parent.digests) > len(digests):
+            digests = parent.digests
+        return replace(
+            parent, requests=parent.requests + 1, digests=digests, last_at=now, splices=splices, state=state
+        )
+    return View(fresh_id, 1, digests, now, splices, state)
+
+
+def plan(
+    conversation: Conversation,
+    known: Sequence[View],
+    now: float,
+    policy: Policy,
+    size: Size,
+    fresh_id: str,
+    *,
+    compacting: bool = False,
+) -> Plan:
+    """Decide what is sent for a request.
+
+    `known` are the lines that start alike or share the session; `now` is the time of the request in epoch seconds;
+    `size` gives tokens of a text; `fresh_id` names the line if it turns out to be a new one; `compacting` says that the
+    client asks for a summary of the conversation, which is no moment to take anything out of it.
+    """
+    table = page_table(conversation)
+    found = line(conversation, table, known)
+    log: Mapping[str, Splice] = found.parent.splices if found.parent is not None else {}
+    draft = _Draft(conversation, table, log, table.requests)
+    replayed = dict(draft.splices)
+    out = Plan(found, table, View(fresh_id), replayed, draft.splices)
+    parent = found.parent
+
+    if not (parent is not None and parent.state.get("hands_off")):
+        bound = _is_bound(conversation, parent)
+        floor = last_signed(table.reasoning) if bound else -1
+        if found.how is not Descent.REPEATED:
+            seen = _seen_before(conversation, found)
+            arrived = [e for e in table.entries if e.message not in seen and e.message > floor]
+            newest = [e for e in arrived if e.arrival == table.requests]
+            out.faults = faults(newest, [e for e in table.entries if e.arrival < table.requests], replayed)
+            if policy.name != "fifo":
+                _admit(draft, arrived)
+        occasion = None if compacting else epoch(conversation, found, now, policy)
+        if occasion is not None and _evict(draft, occasion, policy, size, bound):
+            out.epoch = occasion
+
+    inherited = dict(log) if found.how is not Descent.DIVERGED else {a: s for a, s in log.items() if a in replayed}
+    inherited.update((s.anchor, s) for s in draft.new)
+    out.new, out.pages, out.odd = draft.new, draft.pages, draft.odd
+    out.splices = draft.splices
+    out.view = _next_view(conversation, found, inherited, fresh_id, now)
+    return out
+
+
+def without_new(plan: Plan) -> Plan:
+    """The same request with the replay only, for when the new splices could not be stored or broke a rule."""
+    dropped = {s.anchor for s in plan.new}
+    kept = {a: s for a, s in plan.view.splices.items() if a not in dropped}
+    kept.update((a, s) for a, s in plan.replay.items())
+    return replace(
+        plan, splices=plan.replay, new=[], pages=[], epoch=None, view=replace(plan.view, splices=kept)
+    )
+
+
+def poison(view: View, anchors: Sequence[str], request: int) -> list[Splice]:
+    """Splices that put the client's own text back for good at these anchors."""
+    out: list[Splice] = []
+    for anchor in anchors:
+        bad = view.splices[anchor]
+        out.append(
+            replace(bad, generation=bad.generation + 1, change=Change.ORIGINAL, text=None, needs=(), request=request)
+        )
+    return out
+
+
+def told(view: View, *, read: int, written: int, written_hour: int) -> dict[str, Any]:
+    """What a response's usage adds to a line's state: the time to live it was really cached for, and that it was."""
+    state: dict[str, Any] = {}
+    if written_hour:
+        state["told"] = 3600.0
+    elif written:
+        state["told"] = 300.0
+    if read or written or written_hour:
+        state["cached"] = True
+    return {k: v for k, v in state.items() if view.state.get(k) != v}
+
+
+__all__ = ["Occasion", "Plan", "page_id", "plan", "poison", "rewrite", "told", "without_new"]

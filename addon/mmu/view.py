@@ -1,0 +1,306 @@
+"""The view: what the provider is sent of a conversation, as a log of splices over the client's transcript.
+
+A provider caches by prefix, and newer models bind their reasoning to it, so whatever it has once seen must be sent
+again byte for byte, for ever. The client, however, sends its own full transcript each time. The view is the recorded
+difference: *splices*, each tied to an *anchor*, replayed over every later transcript. As an anchor names a block by
+what it is (call id and content) rather than by where it stands, a replay needs nothing but the log: after a restart, in
+another process or after a resume the same transcript gives the same bytes.
+
+An anchor is `CALL#N.PART:PAGE`: the call id, which answer to that id it is (clients do reuse ids), which text of the
+answer, and the id of its content. A client that edits or rewinds its history changes the content or drops the block;
+that anchor then matches nothing and the splice rests. For reasoning it is `reasoning@MESSAGE.INDEX:PAGE`.
+
+Conversations are told apart by content, never by a header alone. Each request leaves the digests of its messages; the
+next one continues the line with which it shares the longest prefix. A line that departs from a known one in the middle
+(a fork, a sub-agent with a shared start, a rewind) is a new line that inherits the splices whose blocks it kept, so
+that the shared prefix goes out exactly as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from addon.mmu.page import page_id
+from addon.wire.clients import Act, Subject, subject
+from addon.wire.conversation import Block, Conversation, Kind
+from addon.wire.scan import SPELLINGS, Edit, spelling, splice
+
+DIGEST = 8
+"""Bytes of a message digest."""
+
+TAIL = 8
+"""How many last messages of earlier requests are remembered beside the line's own."""
+
+
+class Change(StrEnum):
+    """What a splice does to its block."""
+
+    FOLD = "fold"
+    """Lines that stand elsewhere in the view are replaced by a reference to them."""
+    EVICT = "evict"
+    """The text is replaced by a handle."""
+    SERVE = "serve"
+    """The client said "unchanged" of a text that is no longer resident: the text is put there."""
+    DROP = "drop"
+    """A reasoning block is removed."""
+    ORIGINAL = "original"
+    """The client's own text stands again, for good: the provider refused what we sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """One recorded difference between transcript and view."""
+
+    anchor: str
+    generation: int
+    """0 for the first splice of an anchor; a later one takes the place of the earlier."""
+    change: Change
+    page: str
+    """Id of the page that holds the block's own text."""
+    text: str | None
+    """What stands in its place; None where nothing does (DROP) or the original does (ORIGINAL)."""
+    spelling: str = "utf8"
+    """How the client spells the block's string, so that its literal can be rebuilt from the page."""
+    needs: tuple[str, ...] = ()
+    """Anchors of the blocks that a FOLD refers to; it stands only while they are resident."""
+    request: int = 0
+    """The request of the line that introduced it."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is known of one line of a conversation after its last request."""
+
+    id: str
+    requests: int = 0
+    digests: bytes = b""
+    """Message digests of the last transcript, `DIGEST` bytes each."""
+    last_at: float = 0.0
+    """When its last request was made, epoch seconds."""
+    splices: Mapping[str, Splice] = field(default_factory=dict)
+    """The newest splice of each anchor."""
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A row of the page table: one tool result text of the transcript."""
+
+    anchor: str
+    page: str
+    block: Block
+    message: int
+    position: int
+    """Offset of the block's message in the text."""
+    arrival: int
+    """The request that brought it: how many answers of the model stand before it."""
+    subject: Subject
+
+
+@dataclass(slots=True)
+class Reasoning:
+    """A signed reasoning block of the transcript."""
+
+    anchor: str
+    page: str
+    block: Block
+    message: int
+    index: int
+    cut: tuple[int, int] | None
+    """What removing it takes out of the text: the block up to its successor; None where it is the last."""
+
+
+@dataclass(slots=True)
+class Table:
+    """The page table of a transcript: everything a decision may touch or must respect, in order."""
+
+    entries: list[Entry]
+    reasoning: list[Reasoning]
+    requests: int
+    """Answers of the model so far; the ordinal of the request being planned."""
+    edits: dict[str, int]
+    """Path to the request that brought the answer of its last edit."""
+    by_anchor: dict[str, Entry] = field(default_factory=dict)
+
+
+_UNKNOWN = Subject(Act.RUN, "", "tool result")
+
+
+def page_table(conversation: Conversation) -> Table:
+    """Lay out a transcript: every tool result with its anchor and what its call was about."""
+    subjects: dict[str, Subject] = {}
+    answers: dict[tuple[str, int], int] = {}
+    table = Table([], [], 0, {})
+    for number, message in enumerate(conversation.messages):
+        for index, block in enumerate(message.blocks):
+            if block.kind is Kind.CALL:
+                subjects[block.call] = about = subject(block.name, block.arguments)
+                if about.act is Act.EDIT:
+                    table.edits[about.name] = table.requests + 1
+            elif block.kind is Kind.RESULT and block.literal is not None:
+                answer = answers[block.call, block.part] = answers.get((block.call, block.part), -1) + 1
+                page = page_id(block.digest)
+                anchor = f"{block.call}#{answer}.{block.part}:{page}"
+                about = subjects.get(block.call, _UNKNOWN)
+                entry = Entry(anchor, page, block, number, message.start, table.requests, about)
+                table.entries.append(entry)
+                table.by_anchor[anchor] = entry
+            elif block.kind is Kind.REASONING and block.signed:
+                page = page_id(block.digest)
+                after = message.blocks[index + 1].start if index + 1 < len(message.blocks) else None
+                cut = None if after is None else (message.start + block.start, message.start + after)
+                anchor = f"reasoning@{number}.{index}:{page}"
+                table.reasoning.append(Reasoning(anchor, page, block, number, index, cut))
+        if message.role == "assistant":
+            table.requests += 1
+    return table
+
+
+class Descent(StrEnum):
+    """How a request relates to what is known."""
+
+    FIRST = "first"
+    """A conversation's first request."""
+    CONTINUED = "continued"
+    REPEATED = "repeated"
+    """Nothing new: a retry."""
+    DIVERGED = "diverged"
+    """It departs from a known line: a fork, a rewind or an edit by the client."""
+    JOINED = "joined"
+    """A conversation first met in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line a request belongs to."""
+
+    how: Descent
+    parent: View | None
+    """The known line it continues or departs from."""
+    seen: int
+    """How many of its first messages the provider has been sent before, as this line's view has them."""
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """How many leading message digests are equal."""
+    most = min(len(one), len(other)) // DIGEST
+    if one[: most * DIGEST] == other[: most * DIGEST]:
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[: middle * DIGEST] == other[: middle * DIGEST]:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def line(conversation: Conversation, table: Table, known: Sequence[View]) -> Line:
+    """Find the line that a request continues, among the known ones that start alike or share its session."""
+    digests = conversation.digests
+    total = len(conversation.messages)
+    best: tuple[int, float, View] | None = None
+    for view in known:
+        shared = _shared(digests, view.digests)
+        kept = shared or any(anchor in table.by_anchor for anchor in view.splices)
+        if kept and (best is None or (shared, view.last_at) > best[:2]):
+            best = shared, view.last_at, view
+    if best is None:
+        if table.requests == 0:
+            return Line(Descent.FIRST, None, 0)
+        last_answer = max(n for n, m in enumerate(conversation.messages) if m.role == "assistant")
+        return Line(Descent.JOINED, None, last_answer + 1)
+    shared, _, view = best
+    stored = len(view.digests) // DIGEST
+    if shared == total:
+        return Line(Descent.REPEATED, view, total)
+    # Clients send short asides on top of a conversation, and touch up its last message; that is no new line.
+    if shared and shared >= stored - 1:
+        return Line(Descent.CONTINUED, view, shared)
+    return Line(Descent.DIVERGED, view, shared)
+
+
+def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
+    """The splices that apply to a transcript, by anchor: their block is there, and what they refer to is resident."""
+    here = {a: s for a, s in splices.items() if a in table.by_anchor and s.change is not Change.DROP}
+    for reasoning in table.reasoning:
+        found = splices.get(reasoning.anchor)
+        if found is not None and reasoning.cut is not None:
+            here[reasoning.anchor] = found
+
+    def resident(anchor: str) -> bool:
+        found = here.get(anchor)
+        return anchor in table.by_anchor and (found is None or found.change is Change.ORIGINAL)
+
+    return {a: s for a, s in here.items() if s.change is not Change.FOLD or all(map(resident, s.needs))}
+
+
+def literal_of(conversation: Conversation, entry: Entry) -> tuple[int, int]:
+    """Span in the text of the JSON string that holds the entry's text."""
+    start, end = entry.block.literal or (0, 0)
+    return entry.position + start, entry.position + end
+
+
+def edits(conversation: Conversation, table: Table, splices: Mapping[str, Splice]) -> list[Edit]:
+    """The replacements that turn the transcript's text into the view's."""
+    out: list[Edit] = []
+    for entry in table.entries:
+        found = splices.get(entry.anchor)
+        if found is not None and found.text is not None:
+            start, end = literal_of(conversation, entry)
+            out.append((start, end, SPELLINGS[found.spelling](found.text)))
+    for reasoning in table.reasoning:
+        found = splices.get(reasoning.anchor)
+        if found is not None and found.change is Change.DROP and reasoning.cut is not None:
+            out.append((*reasoning.cut, ""))
+    return out
+
+
+def shown(entry: Entry, splices: Mapping[str, Splice]) -> str:
+    """The text that stands in the view for an entry."""
+    found = splices.get(entry.anchor)
+    return entry.block.text if found is None or found.text is None else found.text
+
+
+def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[str, str]) -> str:
+    """Rebuild the client's body from what was sent, the splices that stood and the pages they name.
+
+    The inverse of replay: `restore(view) == transcript`, byte for byte. Raises KeyError for a page that is missing.
+    """
+    by_place = {a.partition(":")[0]: s for a, s in splices.items() if s.change is not Change.ORIGINAL}
+    out: list[Edit] = []
+    answers: dict[tuple[str, int], int] = {}
+    dropped: dict[int, list[tuple[int, str]]] = {}
+    for place, found in by_place.items():
+        if found.change is Change.DROP:
+            where, _, rank_in = place.removeprefix("reasoning@").partition(".")
+            dropped.setdefault(int(where), []).append((int(rank_in), pages[found.page]))
+    for number, message in enumerate(sent.messages):
+        gone = sorted(dropped.get(number, []))
+        for rank, (index, raw) in enumerate(gone):
+            at = message.start + message.blocks[index - rank].start
+            out.append((at, at, raw))
+        for block in message.blocks:
+            if block.kind is not Kind.RESULT or block.literal is None:
+                continue
+            answer = answers[block.call, block.part] = answers.get((block.call, block.part), -1) + 1
+            standing = by_place.get(f"{block.call}#{answer}.{block.part}")
+            if standing is not None:
+                start, end = block.literal
+                original = SPELLINGS[standing.spelling](pages[standing.page])
+                out.append((message.start + start, message.start + end, original))
+    merged: dict[tuple[int, int], str] = {}
+    for start, end, text in out:
+        merged[start, end] = merged.get((start, end), "") + text
+    return splice(sent.text, [(start, end, text) for (start, end), text in merged.items()])
+
+
+def spelling_of(conversation: Conversation, entry: Entry) -> str | None:
+    """How the client spells the entry's string; None when it could not be rebuilt, so that it must be left alone."""
+    start, end = literal_of(conversation, entry)
+    return spelling(conversation.text[start:end], entry.block.text)
