@@ -7,16 +7,30 @@ recording, so a reply that a proxy damaged does not go unnoticed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.measure import Served
 from benchmarks.rebuild import Session, Turn, encode
 from benchmarks.traces import Block
-from tests.agent.transport import Plain
+from tests.agent.transport import Answer, Plain, Refused, assemble, events
 from tests.upstream import Record, Upstream
 
 OTHERS = "other sessions"
+
+
+class Streaming(Plain):
+    """Leaves out the empty piece of JSON that a call without arguments streams, so that it keeps its empty input."""
+
+    def send(self, body: dict[str, Any], headers: Mapping[str, str]) -> Answer:
+        sent = encode(body)
+        response = self._post("/v1/messages?beta=true", sent, headers)
+        if response.status != 200:
+            raise Refused(response.status, response.read().decode("utf-8", "replace"))
+        whole = (event for event in events(response) if event.get("delta", {}).get("partial_json") != "")
+        message = assemble(whole)
+        response.read()
+        return Answer(message["content"], message["stop_reason"], message["usage"], sent)
 
 
 class Client:
@@ -28,7 +42,7 @@ class Client:
     def __init__(self, session: Session, upstream: Upstream, url: str) -> None:
         self.session = session
         self.upstream = upstream
-        self.transport = Plain(url, key="replay")
+        self.transport = Streaming(url, key="replay")
         self.others = Plain(upstream.url, key="replay")
         self.history: list[dict[str, Any]] = []
         self.segment = -1
@@ -44,7 +58,8 @@ class Client:
             "x-upstream-bytes-per-token": repr(self.session.ratio.bytes_per_token),
         }
         if turn.warm:
-            self.others.send(self.session.priming(turn), {**common, "x-upstream-session": OTHERS})
+            others = {"x-upstream-session": OTHERS, "x-upstream-account": self.session.name}
+            self.others.send(self.session.priming(turn), {**self.session.headers(), **common, **others})
         before = len(self.upstream.log)
         answer = self.transport.send(
             self.session.body(turn, self.history),
@@ -90,9 +105,16 @@ class Client:
         for record in records:
             record.kept = None
         used = last.usage
-        prompt = used["input_tokens"] + used["cache_read_input_tokens"] + used["cache_creation_input_tokens"]
-        spent = sum(record.dollars for record in records)
-        return Served(body, prompt, used["output_tokens"], spent, last.prefix_kept)
+        return Served(
+            body=body,
+            fresh=used["input_tokens"],
+            read=used["cache_read_input_tokens"],
+            written=used["cache_creation"]["ephemeral_5m_input_tokens"],
+            written_hour=used["cache_creation"]["ephemeral_1h_input_tokens"],
+            output=used["output_tokens"],
+            dollars=sum(record.dollars for record in records),
+            prefix_kept=last.prefix_kept,
+        )
 
 
 def _plain(content: Sequence[Block]) -> list[Block]:

@@ -20,13 +20,21 @@ TOLERANCE = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One request as a provider billed it: prompt and answer tokens, dollars, share (0..1) of the last prompt kept."""
+    """One request as a provider billed it: tokens by tariff, dollars, share (0..1) of the last prompt kept."""
 
     body: Body
-    tokens: int
+    fresh: int
+    read: int
+    written: int
+    written_hour: int
     output: int
     dollars: float
     prefix_kept: float | None
+
+    @property
+    def tokens(self) -> int:
+        """The whole prompt."""
+        return self.fresh + self.read + self.written + self.written_hour
 
 
 @dataclass(slots=True)

@@ -43,8 +43,16 @@ class Meter:
             read=split.read,
             output=output,
         )
-        tokens = split.fresh + split.read + split.write_5m + split.write_1h
-        return Served(body, tokens, output, cost, kept / size if size else None)
+        return Served(
+            body=body,
+            fresh=split.fresh,
+            read=split.read,
+            written=split.write_5m,
+            written_hour=split.write_1h,
+            output=output,
+            dollars=cost,
+            prefix_kept=kept / size if size else None,
+        )
 
     def _serve(self, body: Body, now: float) -> tuple[list[Position], Split]:
         line = prompt(dict(body))

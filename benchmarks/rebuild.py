@@ -151,10 +151,11 @@ def blocks_of(message: Mapping[str, Json]) -> list[Block]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-def rebuild(trace: Trace, thinking: bool = False) -> Session:
+def rebuild(trace: Trace, thinking: bool = False, model: str = "") -> Session:
     """The requests of a recorded session.
 
-    With `thinking`, replies hold generated reasoning of the recorded length, for the server to sign.
+    With `thinking`, replies hold generated reasoning of the recorded length, for the server to sign. `model` takes the
+    place of the recorded one.
     """
     draft = _Draft(thinking)
     for event in trace.events:
@@ -182,7 +183,7 @@ def rebuild(trace: Trace, thinking: bool = False) -> Session:
     return Session(
         name=trace.name,
         client=trace.client,
-        model=trace.model if trace.model.startswith("claude-") else REPLAY_MODEL,
+        model=model or (trace.model if trace.model.startswith("claude-") else REPLAY_MODEL),
         sub_agent=trace.sub_agent,
         tools=tuple(tools),
         system=tuple(system),
@@ -311,7 +312,7 @@ class _Draft:
             if block["type"] == "thinking":
                 if self.thinking:
                     text = prose(f"thought {event.at}", max(20, block.get("chars", 0)))
-                    thoughts.append({"type": "thinking", "thinking": text, "signature": ""})
+                    thoughts.append({"type": "thinking", "thinking": text, "signature": "unsigned"})
             elif block["type"] == "tool_use":
                 given = block["input"] if isinstance(block["input"], dict) else {"input": block["input"]}
                 spoken.append({"type": "tool_use", "id": block["id"], "name": block["name"], "input": given})

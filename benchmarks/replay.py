@@ -31,19 +31,23 @@ from tests.upstream import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`settings` are further mitmproxy options; `thinking` adds signed reasoning to the replies."""
+    """`settings` are further mitmproxy options; `knobs` are fields of the policy, for the planner alone.
+
+    `thinking` adds signed reasoning to the replies; `model` stands in for the recorded one.
+    """
 
     policy: str = "auto"
     settings: tuple[tuple[str, str], ...] = ()
+    knobs: tuple[tuple[str, str], ...] = ()
     thinking: bool = False
+    model: str = ""
 
 
 def end_to_end(trace: Trace, options: Options) -> Row:
     """One session through mitmdump and mitmmu (state of its own), and straight."""
-    session = rebuild(trace, options.thinking)
+    session = rebuild(trace, options.thinking, options.model)
     measured = Measurement(session)
-    chosen = {"mmu_clock": "header", "mmu_policy": options.policy, **dict(options.settings)}
-    with Upstream() as near, Upstream() as far, Mitmdump(chosen, target=far.url) as proxy:
+    with Upstream() as near, Upstream() as far, _proxy(far.url, options) as proxy:
         plain, managed = Client(session, near, near.url), Client(session, far, proxy.url)
         try:
             for turn in session.turns:
@@ -54,6 +58,16 @@ def end_to_end(trace: Trace, options: Options) -> Row:
             managed.close()
         measured.row.violations += plain.complaints + managed.complaints
     return measured.row
+
+
+def _proxy(target: str, options: Options) -> Mitmdump:
+    chosen = {
+        "mmu_clock": "header",
+        "mmu_hosts": target.removeprefix("http://"),
+        "mmu_policy": options.policy,
+        **dict(options.settings),
+    }
+    return Mitmdump(chosen, target=target)
 
 
 def run(traces: Sequence[Trace], replay: Callable[[Trace], Row], jobs: int) -> Iterator[Row]:
@@ -73,14 +87,22 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--policy", default="auto", help="mmu_policy: auto (default) or fifo:AGE:BYTES")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a further mitmproxy option")
     parser.add_argument("--thinking", action="store_true", help="replies hold signed reasoning")
+    parser.add_argument("--model", default="", metavar="NAME", help="another model's prices, limits and rules")
+    parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="with --inprocess: policy")
     parser.add_argument("--inprocess", action="store_true", help="the planner alone, without proxy and network")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="sessions at a time (default 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(argv)
-    for setting in options.set:
+    for setting in (*options.set, *options.knob):
         if "=" not in setting:
-            parser.error(f"--set wants NAME=VALUE, not {setting!r}")
+            parser.error(f"expected NAME=VALUE, not {setting!r}")
+    if options.knob and not options.inprocess:
+        parser.error("--knob needs --inprocess: the proxy has no such options")
     return options
+
+
+def _pairs(settings: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, _, value in (setting.partition("=") for setting in settings))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TraceDamaged as damaged:
         print(f"damaged recording: {damaged}", file=sys.stderr)
         return 2
-    options = Options(asked.policy, tuple(tuple(pair.split("=", 1)) for pair in asked.set), asked.thinking)
+    options = Options(asked.policy, _pairs(asked.set), _pairs(asked.knob), asked.thinking, asked.model)
     if asked.inprocess:
         from benchmarks.inprocess import in_process
 
@@ -116,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "policy": asked.policy,
             "inprocess": asked.inprocess,
             "thinking": asked.thinking,
+            "model": asked.model,
+            "knobs": dict(options.knobs),
             "sessions": [row.as_json() for row in sorted(rows, key=lambda row: row.name)],
             "total": total(rows).as_json(),
             "failures": broken,
