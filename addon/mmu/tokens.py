@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 
 PIECE = 32_768
 """Characters counted at a time."""
@@ -42,8 +43,10 @@ class Counter:
         self._encode = encode
         self._known.clear()
 
-    def count(self, text: str, digest: bytes) -> int:
-        """Tokens of the text that hashes to `digest`, before calibration."""
+    def count(self, text: str, digest: bytes | None = None) -> int:
+        """Tokens of the text, before calibration. `digest` is its hash, where the caller has it."""
+        if digest is None:
+            digest = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
         known = self._known.get(digest)
         if known is not None:
             return known

@@ -318,3 +318,8 @@ _TOO_LONG = re.compile(r"too long|too large|exceed|maximum", re.IGNORECASE)
 def rewrite_may_have_caused(status: int, body: str) -> bool:
     """Whether an error answer could be due to what we changed, so that the original is worth one try."""
     return status in (400, 422) and _TOO_LONG.search(body) is None
+
+
+def says_bound(refusal: str) -> bool:
+    """Whether a refusal says that signed reasoning is bound to what stands before it."""
+    return "bound to a different conversation" in refusal

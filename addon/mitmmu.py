@@ -1,0 +1,10 @@
+"""The file for `mitmdump -s addon/mitmmu.py`. It only finds the project and hands over."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from addon.hooks import Mitmmu
+
+addons = [Mitmmu()]

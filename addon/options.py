@@ -1,0 +1,111 @@
+"""The options. All are strings, because mitmproxy takes a wrong `--set` of any other type in silence and then runs on
+without the addon; they are read and checked here, and a bad value stops mitmproxy with a message that says the cure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from mitmproxy.addonmanager import Loader
+from mitmproxy.exceptions import OptionsError
+from platformdirs import user_state_path
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from addon.mmu.evict import Policy
+
+
+class Mode(StrEnum):
+    AUTO = "auto"
+    OBSERVE = "observe"
+    """Measure what would be saved, change nothing."""
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    home: Path
+    store: str
+    """SQLAlchemy URL."""
+    mode: Mode = Mode.AUTO
+    policy: Policy = field(default_factory=Policy)
+    header_clock: bool = False
+    hosts: tuple[str, ...] = ()
+    """More hosts (or host:port) whose Anthropic paths are managed."""
+
+
+OPTIONS: Mapping[str, tuple[str, str]] = {
+    "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
+    "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
+    "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
+    "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
+    "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
+    "mmu_hosts": ("", "More hosts that speak the Anthropic API, comma separated: gateway.example.com,localhost:8080."),
+}
+
+_FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
+
+
+def declare(loader: Loader) -> None:
+    """Register every option with mitmproxy."""
+    for name, (default, text) in OPTIONS.items():
+        loader.add_option(name, str, default, text)
+
+
+def _policy(text: str) -> Policy:
+    if text == "auto":
+        return Policy()
+    found = _FIFO.fullmatch(text)
+    if found is None:
+        raise OptionsError(f"mmu_policy={text!r}: expected auto or fifo:AGE:BYTES, for example fifo:4:500")
+    return Policy(name="fifo", fifo_age=int(found[1]), fifo_bytes=int(found[2]))
+
+
+def _store(text: str, home: Path) -> str:
+    if not text:
+        return f"sqlite:///{home / 'mmu.db'}"
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise OptionsError(f"mmu_store={text!r}: expected a URL, for example sqlite:////var/lib/mmu/mmu.db") from None
+    if url.get_backend_name() != "sqlite":
+        raise OptionsError(f"mmu_store: {url.get_backend_name()} is not supported; use sqlite:///PATH")
+    if not url.database or url.database == ":memory:":
+        raise OptionsError("mmu_store: SQLite needs a file, for example sqlite:////var/lib/mmu/mmu.db")
+    return text
+
+
+def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
+    """Check the options' values. Raises OptionsError.
+
+    `unknown` are settings that no addon has claimed; mitmproxy ignores them, but one that begins with `mmu_` is a
+    misspelling that would otherwise leave its owner with the default.
+    """
+    for name in unknown:
+        if name.startswith("mmu_"):
+            raise OptionsError(f"{name} is not an option of mitmmu; there are {', '.join(sorted(OPTIONS))}")
+    home = Path(given["mmu_home"]).expanduser() if given["mmu_home"] else user_state_path("mitmmu")
+    if home.exists() and not home.is_dir():
+        raise OptionsError(f"mmu_home={str(home)!r} is not a folder")
+    modes = [mode.value for mode in Mode]
+    if given["mmu_mode"] not in modes:
+        raise OptionsError(f"mmu_mode={given['mmu_mode']!r}: expected one of {', '.join(modes)}")
+    if given["mmu_clock"] not in ("system", "header"):
+        raise OptionsError(f"mmu_clock={given['mmu_clock']!r}: expected system or header")
+    hosts = tuple(host.strip().lower() for host in given["mmu_hosts"].split(",") if host.strip())
+    for host in hosts:
+        if _HOST.fullmatch(host) is None:
+            raise OptionsError(f"mmu_hosts: {host!r} is not a host or host:port")
+    return Settings(
+        home=home,
+        store=_store(given["mmu_store"], home),
+        mode=Mode(given["mmu_mode"]),
+        policy=_policy(given["mmu_policy"]),
+        header_clock=given["mmu_clock"] == "header",
+        hosts=hosts,
+    )

@@ -1,0 +1,43 @@
+"""What the flow list says of a request: one line in its comment."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from addon.mmu.plan import Plan
+from addon.mmu.view import Change
+
+_WORDS = {Change.FOLD: "folded", Change.EVICT: "evicted", Change.SERVE: "served", Change.DROP: "reasoning removed"}
+
+
+def show(flow: http.HTTPFlow, plan: Plan, notes: list[str], *, observing: bool) -> None:
+    """Say what happened to a request: `mmu: 3 folded, 12 evicted (cold), 1 fault; 24 splices`."""
+    done = [f"{count} {word}" for change, word in _WORDS.items() if (count := plan.count(change))]
+    if plan.epoch is not None and done:
+        done[-1] += f" ({plan.epoch.occasion.value})"
+    if plan.faults:
+        done.append(f"{len(plan.faults)} fault{'s' * (len(plan.faults) > 1)}")
+    line = ", ".join(done) or "nothing new"
+    if plan.splices:
+        line += f"; {len(plan.splices)} splice{'s' * (len(plan.splices) > 1)} in all"
+    if plan.view.state.get("hands_off"):
+        line += "; left alone since a refusal"
+    for text in notes:
+        line += f"; {text}"
+    flow.comment = f"mmu{' observes' if observing else ''}: {line}"
+
+
+def note(flow: http.HTTPFlow, text: str) -> None:
+    """Add a remark to what is said already."""
+    flow.comment = f"{flow.comment}; {text}" if flow.comment else f"mmu: {text}"
+
+
+def weigh(flow: http.HTTPFlow, *, sent: int, saved: int) -> None:
+    """Put the weight in front: `mmu: 81.2k -> 54.3k tokens, 3 folded, ...`."""
+    _, _, rest = flow.comment.partition(": ")
+    weight = f"{_k(sent + saved)} -> {_k(sent)} tokens" if saved else f"{_k(sent)} tokens"
+    flow.comment = f"mmu: {weight}, {rest}"
+
+
+def _k(tokens: int) -> str:
+    return f"{tokens / 1000:.1f}k" if tokens >= 1000 else str(tokens)
