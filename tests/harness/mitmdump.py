@@ -104,8 +104,9 @@ class Mitmdump:
         finally:
             self._remove()
 
-    def start(self) -> None:
-        """Starts the process and waits until it is ready. Raises NotReady."""
+    def start(self, *, healthy: bool = True) -> None:
+        """Starts the process and waits until it is ready, mitmmu's own health included unless `healthy` is False.
+        Raises NotReady."""
         self._ready.unlink(missing_ok=True)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._log.open("ab") as log:
@@ -113,7 +114,7 @@ class Mitmdump:
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
             )
         deadline = time.monotonic() + PATIENCE
-        while not self._is_ready():
+        while not self._is_ready(healthy):
             status = self._process.poll()
             if status is not None or time.monotonic() > deadline:
                 self.kill()
@@ -164,11 +165,11 @@ class Mitmdump:
                     out[series] = float(value)
         return out
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, healthy: bool) -> bool:
         if not self._ready.exists():
             return False
         try:
-            if self.addon is not None:
+            if self.addon is not None and healthy:
                 return self.site("/healthz")[0] == 200
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
         except (OSError, http.client.HTTPException):

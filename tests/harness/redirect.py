@@ -20,7 +20,7 @@ class Redirect:
 
     def configure(self, updated: set[str]) -> None:
         if ctx.options.redirect_to and not ctx.options.redirect_to.rpartition(":")[2].isdigit():
-            raise exceptions.OptionsError("redirect_to must be HOST:PORT")  # type: ignore[no-untyped-call]
+            raise exceptions.OptionsError("redirect_to must be HOST:PORT")
 
     def server_connect(self, data: ServerConnectionHookData) -> None:
         if data.server.address is None or data.server.address[0] in LOOPBACK:

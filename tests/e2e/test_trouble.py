@@ -1,0 +1,136 @@
+"""When the store, the provider or the proxy itself fails, the agent's work goes on."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import pytest
+
+from tests.agent.session import build
+from tests.e2e.ledger import read, taken_back
+from tests.e2e.world import is_prefix, texts, world
+from tests.upstream import Request
+
+MARK = "[mmu page "
+COLD = 300.0
+
+
+def test_a_locked_store_costs_savings_and_nothing_else(tmp_path: Path) -> None:
+    session = build(1, 60)
+    with world(tmp_path) as there:
+        agent = there.agent(session)
+        played = []
+        other: sqlite3.Connection | None = None
+        for exchange in agent.play():
+            played.append(exchange)
+            if exchange.number == 25:
+                other = sqlite3.connect(there.proxy.home / "mmu.db", isolation_level=None)
+                other.execute("BEGIN IMMEDIATE")
+            elif exchange.number == 45 and other is not None:
+                other.rollback()
+                other.close()
+        bodies = [record.body for record in there.seen(agent.label)]
+        kept = read(there.proxy.home, agent.client.session)
+        assert there.up.invalid == 0
+    assert len(played) == 60
+    for exchange, body in zip(played, bodies, strict=True):
+        assert taken_back(exchange.answer.sent, body, kept) == exchange.answer.sent
+    # under the lock nothing new is taken out, and what was taken out before stays out
+    assert [n for n in range(26, 45) if not is_prefix(bodies[n - 1], bodies[n])] == []
+    saved = [len(e.answer.sent) - len(body) for e, body in zip(played, bodies, strict=True)]
+    assert len(set(saved[24:45])) == 1
+    assert saved[59] > saved[44]
+
+
+def test_a_store_that_is_gone_after_a_restart(tmp_path: Path) -> None:
+    """A database that is no database: requests go through untouched, or the proxy says why it will not start."""
+    session = build(1, 30)
+    with world(tmp_path) as there:
+        agent = there.agent(session)
+        for exchange in agent.play():
+            if exchange.number == 20:
+                there.proxy.stop()
+                for path in there.proxy.home.glob("mmu.db*"):
+                    path.unlink()
+                (there.proxy.home / "mmu.db").write_bytes(b"this is no database" * 1000)
+                there.proxy.start(healthy=False)
+        assert there.up.invalid == 0
+        seen = there.seen(agent.label)
+    assert len(seen) == 30
+
+
+def refusing(replies: list[dict[str, Any]], refused: list[str]) -> Any:
+    """A model whose provider refuses every request that carries a stand-in it has not refused before."""
+
+    def reply(request: Request) -> dict[str, Any]:
+        fresh = [text for text in stand_ins(request.body) if text not in refused]
+        if fresh:
+            refused.extend(fresh)
+            message = "messages.2.content.0: this content is not welcome"
+            return {"error": {"status": 400, "type": "invalid_request_error", "message": message}}
+        return replies[request.turn]
+
+    return reply
+
+
+def stand_ins(body: dict[str, Any]) -> list[str]:
+    """The tool results of a request that are not the client's own."""
+    found = []
+    for message in body["messages"]:
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            if block["type"] == "tool_result" and MARK in json.dumps(block["content"]):
+                found.append(json.dumps(block["content"]))
+    return found
+
+
+def test_a_refused_rewrite_is_sent_again_as_the_client_wrote_it(tmp_path: Path) -> None:
+    session = build(1, 60)
+    refused: list[str] = []
+    with world(tmp_path) as there:
+        agent = there.agent(session, retries=0)
+        for name, replies in session.scripts.items():
+            there.up.script(name, refusing(replies, refused))
+        played = list(agent.play())
+        seen = there.seen(agent.label)
+    assert len(texts(played)) == 60
+    failed = [n for n, record in enumerate(seen) if record.status == 400]
+    assert failed, "nothing was rewritten, so nothing was refused"
+    originals = {exchange.answer.sent for exchange in played}
+    for n in failed:
+        assert seen[n].body not in originals
+        assert seen[n + 1].body in originals
+        assert seen[n + 1].status == 200
+    assert len(seen) == 60 + len(failed)
+    after = [stand_ins(json.loads(record.body)) for record in seen[failed[-1] + 1 :]]
+    assert not any(text in refused for texts_ in after for text in texts_), "a refused stand-in was sent again"
+
+
+def test_a_request_the_client_got_wrong_is_refused_once(tmp_path: Path) -> None:
+    session = build(1, 2)
+    error = {"error": {"status": 400, "type": "invalid_request_error", "message": "max_tokens: too large"}}
+    with world(tmp_path) as there:
+        agent = there.agent(session, retries=0)
+        there.up.script(session.name, [session.scripts[session.name][0], error])
+        with pytest.raises(anthropic.BadRequestError, match="too large"):
+            list(agent.play())
+        assert [record.status for record in there.seen(agent.label)] == [200, 400]
+
+
+def test_an_overloaded_provider_is_tried_again_by_the_client_with_the_same_bytes(tmp_path: Path) -> None:
+    session = build(1, 24)
+    replies = list(session.scripts[session.name])
+    busy = {"status": 529, "type": "overloaded_error", "times": 1, "headers": {"retry-after-ms": "10"}}
+    replies[20] = {"error": busy, "then": replies[20]}
+    with world(tmp_path) as there:
+        agent = there.agent(session)
+        there.up.script(session.name, replies)
+        played = list(agent.play())
+        seen = there.seen(agent.label)
+        assert there.up.invalid == 0
+    assert len(played) == 24
+    assert [record.status for record in seen].count(529) == 1
+    assert seen[20].body == seen[21].body
