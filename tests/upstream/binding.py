@@ -6,6 +6,9 @@ the line must be the same, and of the earlier signatures a tail must be there: t
 allowed, out of the middle is not. While a tool round is open, all reasoning of the turn that began with the last human
 message must be present. Receipts live in memory; the same reply on the same prefix gets the same signature, so a
 retried request may be continued from either answer.
+
+What a server-side tool left in a reply (searches, fetched pages, compactions) must come back unchanged as well, on any
+model.
 """
 
 from __future__ import annotations
@@ -16,7 +19,17 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from tests.upstream.prompt import THINKING, Position, as_blocks, canonical, chain, level, message_positions
+from tests.upstream.blocks import OPAQUE
+from tests.upstream.prompt import (
+    THINKING,
+    Position,
+    as_blocks,
+    canonical,
+    chain,
+    deferred_tools,
+    level,
+    message_positions,
+)
 
 KEY = b"strict upstream"
 REMEDY = 'Remove the block, or set `thinking.block_binding.prefix_mismatch_behavior` to "drop_block".'
@@ -79,9 +92,15 @@ class Binding:
         self.receipts: dict[str, Receipt] = {}
         # (label, tool_use id) -> the reasoning that preceded it, once per reply that used this id
         self.rounds: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+        # (label, kind, id) -> the spellings in which a server tool's block was sent out
+        self.opaque: dict[tuple[str, str, str], set[bytes]] = {}
 
-    def mint(self, line: list[Position], index: int, content: list[dict[str, Any]], label: str) -> list[dict[str, Any]]:
-        """The content of a reply, which will be message `index`, with a signature in each of its thinking blocks."""
+    def mint(
+        self, body: dict[str, Any], line: list[Position], content: list[dict[str, Any]], label: str
+    ) -> list[dict[str, Any]]:
+        """The content of the reply to `body`, with a signature in each of its thinking blocks."""
+        index = len(body["messages"])
+        deferred = deferred_tools(body)
         signed: list[dict[str, Any]] = []
         before = list(line)
         own: list[str] = []
@@ -97,8 +116,10 @@ class Binding:
                 self._keep(before, done, signature)
             elif kind == "tool_use":
                 self.rounds.setdefault((label, str(done.get("id"))), set()).add(tuple(own))
+            elif kind in OPAQUE:
+                self.opaque.setdefault((label, *_name(done)), set()).add(canonical(level(done)))
             signed.append(done)
-            before = line + message_positions(index, "assistant", signed)
+            before = line + message_positions(index, "assistant", signed, deferred)
         return signed
 
     def _sign(self, before: list[Position], block: dict[str, Any]) -> str:
@@ -116,9 +137,12 @@ class Binding:
             block=canonical(level(block)),
         )
 
-    def check(self, body: dict[str, Any], line: list[Position], label: str, bound: bool) -> list[Fault]:
-        """What is wrong with the reasoning in a request, in order. Unbound models only refuse changed bytes."""
-        faults: list[Fault] = []
+    def check(
+        self, body: dict[str, Any], line: list[Position], label: str, bound: bool, manual: bool = False
+    ) -> list[Fault]:
+        """What is wrong with the reasoning in a request, in order. Models that are not bound refuse changed bytes, and
+        with `manual` thinking also a current turn without its reasoning."""
+        faults = self._changed(body, label)
         plain = without_thinking(line)
         links = chain(plain)
         seen: list[str] = []
@@ -133,7 +157,7 @@ class Binding:
             if fault:
                 faults.append(fault)
             seen.append(signature)
-        if bound:
+        if bound or manual:
             faults.extend(self._missing(body, label))
         return faults
 
@@ -165,6 +189,17 @@ class Binding:
             return Fault(here.path, f"{elsewhere} A thinking block before it was left out, added or moved.", True)
         return None
 
+    def _changed(self, body: dict[str, Any], label: str) -> list[Fault]:
+        faults = []
+        for index, message in enumerate(body["messages"]):
+            for at, block in enumerate(as_blocks(message["content"])):
+                sent = self.opaque.get((label, *_name(block))) if block.get("type") in OPAQUE else None
+                if sent and canonical(level(block)) not in sent:
+                    path = f"messages.{index}.content.{at}"
+                    text = f"{path}: `{block['type']}` blocks cannot be modified. They must remain as they were sent."
+                    faults.append(Fault(path, text, False))
+        return faults
+
     def _missing(self, body: dict[str, Any], label: str) -> list[Fault]:
         messages = body["messages"]
         for index in current_turn(messages):
@@ -181,6 +216,10 @@ class Binding:
                     path = f"messages.{index}.content.{at}"
                     return [Fault(path, f"{path}: {LEFT_OUT}", False)]
         return []
+
+
+def _name(block: dict[str, Any]) -> tuple[str, str]:
+    return str(block.get("type")), str(block.get("id") or block.get("tool_use_id") or "")
 
 
 def _block_at(body: dict[str, Any], path: str) -> Any:

@@ -82,6 +82,8 @@ def check(path: str, block: Any, role: str, tools: frozenset[str]) -> None:
         raise Violation(f"{path}.thinking.signature", "Field required")
     if kind == "tool_result":
         _result(path, block, tools)
+    if kind == "tool_search_tool_result":
+        _references(path, block, tools)
 
 
 def _result(path: str, block: dict[str, Any], tools: frozenset[str]) -> None:
@@ -98,5 +100,17 @@ def _result(path: str, block: dict[str, Any], tools: frozenset[str]) -> None:
         fields(here, part)
         if kind == "text" and not part["text"]:
             raise Violation(here, "text content blocks must be non-empty", form="messages")
-        if kind == "tool_reference" and part["tool_name"] not in tools:
-            raise Violation(here, f"Tool reference '{part['tool_name']}' not found in available tools")
+        if kind == "tool_reference":
+            _reference(here, part["tool_name"], tools)
+
+
+def _references(path: str, block: dict[str, Any], tools: frozenset[str]) -> None:
+    content = block.get("content")
+    found = content.get("tool_references") if isinstance(content, dict) else None
+    for at, part in enumerate(found if isinstance(found, list) else []):
+        _reference(f"{path}.content.tool_references.{at}", part.get("tool_name"), tools)
+
+
+def _reference(path: str, name: Any, tools: frozenset[str]) -> None:
+    if name not in tools:
+        raise Violation(path, f"Tool reference '{name}' not found in available tools")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
@@ -19,6 +20,9 @@ def control(provider: Provider, method: str, path: str, query: dict[str, str], b
     match method, path:
         case "GET", "/_/log":
             return _log(provider, query)
+        case "GET", "/_/body":
+            body = provider.log[int(query.get("n", "-1"))].body
+            return {"base64": base64.b64encode(body).decode()}
         case "GET", "/_/totals":
             return provider.totals(query.get("label")).as_dict() | {"invalid_all": provider.invalid}
         case "GET", "/_/script":

@@ -4,7 +4,7 @@ A provider does not compare request bodies, it compares prefixes of this line. S
 levelled here, once: `cache_control` markers (clients move them every turn), a string where a list with one text block
 would do, the order of a block's own fields and fields that are null (SDKs choose them), and the text of Claude Code's
 billing block (another value in every request). Everything else does: the order of keys inside a tool's input or
-schema, roles, where a message begins, an added space.
+schema, roles, where a message begins, an added space. A deferred tool stands where it is referenced, not at the head.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import json
 import math
 from dataclasses import dataclass
 from typing import Any
+
+Tools = dict[str, dict[str, Any]]
 
 BILLING = "x-anthropic-billing-header:"
 THINKING = frozenset({"thinking", "redacted_thinking"})
@@ -58,6 +60,18 @@ def level(block: Any) -> Any:
     return kept
 
 
+def referenced(block: Any, deferred: Tools) -> list[Any]:
+    """The definitions of the deferred tools that a block calls into the prompt, at any depth, in order."""
+    if isinstance(block, list):
+        return [tool for part in block for tool in referenced(part, deferred)]
+    if not isinstance(block, dict):
+        return []
+    if block.get("type") == "tool_reference":
+        tool = deferred.get(str(block.get("tool_name")))
+        return [level(tool)] if tool else []
+    return referenced(block.get("content"), deferred) + referenced(block.get("tool_references"), deferred)
+
+
 def canonical(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
@@ -69,10 +83,13 @@ def marker(block: Any) -> str | None:
     return "1h" if control.get("ttl") == "1h" else "5m"
 
 
-def position(path: str, part: str, prefix: str, block: Any) -> Position:
+def position(path: str, part: str, prefix: str, block: Any, deferred: Tools | None = None) -> Position:
     """`prefix` is what the block's place adds to its identity: the role, and whether it opens a message."""
     plain = level(block)
     text = canonical(plain)
+    called = referenced(block, deferred) if deferred else []
+    if called:
+        text += canonical(called)
     size = len(text)
     kind = str(plain.get("type", "custom")) if isinstance(plain, dict) else "unknown"
     if part == "system" and isinstance(plain, dict) and str(plain.get("text", "")).startswith(BILLING):
@@ -84,12 +101,18 @@ def position(path: str, part: str, prefix: str, block: Any) -> Position:
     return Position(path, part, kind, digest, size, marker(block), signature)
 
 
-def message_positions(index: int, role: str, blocks: list[Any]) -> list[Position]:
+def deferred_tools(body: dict[str, Any]) -> Tools:
+    """The tools that are declared but not in the prompt until something references them, by name."""
+    tools = [tool for tool in body.get("tools") or [] if isinstance(tool, dict) and tool.get("defer_loading")]
+    return {str(tool.get("name")): tool for tool in tools}
+
+
+def message_positions(index: int, role: str, blocks: list[Any], deferred: Tools | None = None) -> list[Position]:
     """The positions of one message. Thinking does not count as its opening: taking it away moves nothing else."""
     found = []
     opening = "first"
     for at, block in enumerate(blocks):
-        here = position(f"messages.{index}.content.{at}", "messages", f"{role} {opening}", block)
+        here = position(f"messages.{index}.content.{at}", "messages", f"{role} {opening}", block, deferred)
         found.append(here)
         if not here.is_thinking:
             opening = "next"
@@ -97,15 +120,17 @@ def message_positions(index: int, role: str, blocks: list[Any]) -> list[Position
 
 
 def prompt(body: dict[str, Any]) -> list[Position]:
-    """The line of a valid request body. Deferred tools are left out: they are not in the prompt until referenced."""
+    """The line of a valid request body."""
     line: list[Position] = []
+    deferred = deferred_tools(body)
     for at, tool in enumerate(body.get("tools") or []):
         if not (isinstance(tool, dict) and tool.get("defer_loading")):
             line.append(position(f"tools.{at}", "tools", "tool", tool))
     for at, block in enumerate(as_blocks(body.get("system"))):
         line.append(position(f"system.{at}", "system", "system", block))
     for index, message in enumerate(body.get("messages") or []):
-        line.extend(message_positions(index, str(message.get("role")), as_blocks(message.get("content"))))
+        blocks = as_blocks(message.get("content"))
+        line.extend(message_positions(index, str(message.get("role")), blocks, deferred))
     return line
 
 

@@ -64,9 +64,12 @@ def parse(raw: bytes) -> dict[str, Any]:
     def constant(name: str) -> float:
         raise ValueError(f"unexpected constant {name}")
 
+    escapes_surrogates = b"\\ud" in raw or b"\\uD" in raw
+
     try:
         body = json.loads(raw.decode("utf-8"), parse_constant=constant)
-        json.dumps(body, ensure_ascii=False).encode("utf-8")
+        if escapes_surrogates:
+            json.dumps(body, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise Refused(400, f"The request body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
@@ -236,8 +239,10 @@ class Provider:
             text = error.get("message", ERROR_TYPES.get(status, "error"))
             extra = {name.lower(): str(value) for name, value in error.get("headers", {}).items()}
             return Answer(status, request_id, error_payload(status, text, request_id, error.get("type", "")), extra)
+        if "fail_after_events" in reply and not record.stream:
+            return Answer(529, request_id, error_payload(529, "Overloaded", request_id))
         content = self._identified(reply["content"], line)
-        content = self.binding.mint(line, len(body["messages"]), content, record.label)
+        content = self.binding.mint(body, line, content, record.label)
         split = self._serve_cache(record, headers, body, line, tokens, ratio, model)
         output = reply.get("output_tokens", sum(math.ceil(len(canonical(part)) / ratio) for part in content))
         if body["max_tokens"] == 0:
@@ -276,8 +281,8 @@ class Provider:
             raise Refused(500, f"script {name!r}, turn {turn}: {error}") from None
 
     def _check_binding(self, body: dict[str, Any], line: list[Position], label: str, bound: bool) -> list[str]:
-        faults = self.binding.check(body, line, label, bound)
         thinking = body.get("thinking") or {}
+        faults = self.binding.check(body, line, label, bound, manual=thinking.get("type") == "enabled")
         behavior = (thinking.get("block_binding") or {}).get("prefix_mismatch_behavior")
         for fault in faults:
             if behavior != "drop_block" or not fault.droppable:

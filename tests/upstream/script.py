@@ -1,11 +1,13 @@
 """Scripted replies: which answer a request gets.
 
 A script is a list of replies; reply n answers a request that already holds n assistant messages, so a repeated request
-gets the same answer. Errors come first for a number of attempts, then what stands under "then".
+gets the same answer. Errors come first for a number of attempts, then what stands under "then"; a broken stream is
+broken for the first `times` attempts, then whole. The README lists all fields.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +26,7 @@ ERROR_TYPES = {
 REPLY_FIELDS = frozenset(
     {
         "content", "stop_reason", "stop_sequence", "output_tokens", "error", "then",
-        "cut_after_events", "fail_after_events", "delay_ms", "stall",
+        "cut_after_events", "fail_after_events", "times", "delay_ms", "stall",
     }
 )  # fmt: skip
 ERROR_FIELDS = frozenset({"status", "type", "message", "headers", "times"})
@@ -46,6 +48,8 @@ class Request:
 
 
 Script = Sequence[Reply] | Callable[[Request], Reply]
+
+BREAKS = ("cut_after_events", "fail_after_events")
 
 DEFAULT: Reply = {"content": [{"type": "text", "text": "Understood."}]}
 
@@ -85,6 +89,8 @@ def settle(reply: Reply, attempt: int) -> Reply:
             return DEFAULT
         attempt -= times
         reply = reply["then"]
+    if attempt >= reply.get("times", math.inf):
+        return {key: value for key, value in reply.items() if key not in BREAKS}
     return reply
 
 

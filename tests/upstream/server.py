@@ -107,7 +107,10 @@ class Handler(BaseHTTPRequestHandler):
         return raw
 
     def _answer(self, raw: bytes) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
         shown = {name: value for name, value in headers.items() if name not in HIDDEN}
         authorized = bool(headers.get("x-api-key") or headers.get("authorization"))
         answer = self.server.provider.handle(self.command, self.path, shown, raw, self._decoded(raw), authorized)
@@ -121,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(raw) if raw else {}
             self._json(200, control(self.server.provider, self.command, parts.path, dict(parse_qsl(parts.query)), body))
-        except ValueError as error:
+        except (ValueError, LookupError) as error:
             self._json(400, {"error": str(error)})
         except Unknown as error:
             self._json(404, {"error": f"unknown: {error}"})
@@ -174,7 +177,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stall(self, stall: dict[str, Any]) -> None:
         if "gate" in stall:
-            self.server.provider.gate(stall["gate"]).wait(GATE_SECONDS)
+            opened = self.server.provider.gate(stall["gate"]).wait(GATE_SECONDS)
+            if not opened:
+                raise Cut
         time.sleep(stall.get("ms", 0) / 1000)
 
     def _chunk(self, data: bytes) -> None:

@@ -85,6 +85,9 @@ def _top_level(body: dict[str, Any], betas: Collection[str], counting: bool) -> 
         raise Violation("model", "Input should be a valid string")
     if not isinstance(body["messages"], list):
         raise Violation("messages", "Input should be a valid list")
+    for name in ("output_config", "metadata"):
+        if not isinstance(body.get(name), dict | None):
+            raise Violation(name, "Input should be an object")
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise Violation("stream", "Input should be a valid boolean")
@@ -305,6 +308,7 @@ def _markers(body: dict[str, Any]) -> None:
             found.extend(_marked(f"messages.{index}.content.{at}", block))
     automatic = body.get("cache_control")
     if automatic is not None:
+        _last_marker(body, automatic)
         found.append(("cache_control", automatic, {}))
     short = False
     for path, control, block in found:
@@ -320,6 +324,14 @@ def _markers(body: dict[str, Any]) -> None:
     if len(found) > MAX_BREAKPOINTS:
         many = f"A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {len(found)}."
         raise Violation("", many, labelled=False)
+
+
+def _last_marker(body: dict[str, Any], automatic: Any) -> None:
+    """The automatic breakpoint stands on the last block; a marker already there must ask for the same lifetime."""
+    last = as_blocks(body["messages"][-1]["content"])[-1]
+    own = last.get("cache_control")
+    if isinstance(own, dict) and isinstance(automatic, dict) and own.get("ttl", "5m") != automatic.get("ttl", "5m"):
+        raise Violation("cache_control", "the last block has a cache_control with another ttl")
 
 
 def _marker(path: str, control: Any) -> None:
