@@ -392,6 +392,14 @@ def test_stopping_frees_the_port_and_ends_open_connections() -> None:
         assert raw(again, "/v1/messages", json.dumps(simple()).encode())[0] == 200
 
 
+def test_a_port_in_use_is_said_plainly(up: Upstream) -> None:
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-m", "tests.upstream", "--port", str(up.port)]
+    failed = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"cannot listen on port {up.port}: ")
+
+
 def test_by_hand() -> None:
     root = Path(__file__).resolve().parent.parent
     server = subprocess.Popen([sys.executable, "-m", "tests.upstream"], cwd=root, stdout=subprocess.PIPE, text=True)

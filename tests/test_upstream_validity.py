@@ -94,6 +94,7 @@ VALID: dict[str, tuple[Body, str]] = {
     "old model with a temperature": ({**request(user("a"), temperature=0.5), "model": "claude-opus-4-5"}, ""),
     "default temperature": ({**request(user("a"), temperature=1), "model": NEWEST}, ""),
     "system in blocks": (request(user("a"), system=[text("x", cache_control=SHORT)]), ""),
+    "billing block in front": (request(user("a"), system=[text("x-anthropic-billing-header: c"), text("x")]), ""),
     "typed tool": (request(user("a"), tools=[{"type": "bash_20250124", "name": "bash"}]), ""),
 }  # fmt: skip
 
@@ -127,6 +128,9 @@ INVALID: dict[str, tuple[Body, str, str]] = {
     "no blocks": (request({"role": "user", "content": []}), "", "must have non-empty content"),
     "empty text in a result": (round_of(result("a", [text("")]), calls=("a",)), "", "must be non-empty"),
     "empty system text": (request(user("a"), system=[text("")]), "", "system: text content blocks"),
+    "billing block in second place": (
+        request(user("a"), system=[text("x"), text("x-anthropic-billing-header: cch=1;")]), "", "must be the first",
+    ),
     "assistant first": (request(assistant("a"), user("b")), "", 'must use the "user" role'),
     "assistant last": (request(user("a"), assistant("b")), "", "does not support assistant message prefill"),
     "no messages": (request(), "", "at least one message"),

@@ -45,6 +45,8 @@ def main() -> None:
     parser.add_argument("--allow-prefill", action="store_true", help="accept an assistant message at the end")
     parser.add_argument("--keep-bodies", type=int, default=0, metavar="N", help="request bodies kept (default 0)")
     arguments = parser.parse_args()
+    if not 0 <= arguments.port < 65536:
+        parser.error("--port is a number up to 65535")
     done = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: done.set())

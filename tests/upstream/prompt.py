@@ -17,6 +17,8 @@ from typing import Any
 
 Tools = dict[str, dict[str, Any]]
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 BILLING = "x-anthropic-billing-header:"
 THINKING = frozenset({"thinking", "redacted_thinking"})
 
@@ -73,7 +75,7 @@ def referenced(block: Any, deferred: Tools) -> list[Any]:
 
 
 def canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _encode(value).encode("utf-8", "surrogatepass")
 
 
 def marker(block: Any) -> str | None:

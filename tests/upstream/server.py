@@ -7,6 +7,7 @@ import gzip
 import json
 import shutil
 import socket
+import socketserver
 import ssl
 import sys
 import tempfile
@@ -198,11 +199,16 @@ class Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], provider: Provider, context: ssl.SSLContext | None) -> None:
+    def __init__(self, address: tuple[str, int], provider: Provider) -> None:
         self.provider = provider
-        self.context = context
+        self.context: ssl.SSLContext | None = None
         self.open: set[socket.socket] = set()
         super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer would ask the resolver for a name of this host
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         try:
@@ -254,11 +260,10 @@ class Upstream:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Upstream:
-        context = None
+        self._server = Server((self.host, self._asked_port), self.provider)
         if self.tls:
             self._folder = Path(tempfile.mkdtemp(prefix="upstream-"))
-            context = tls.server_context(tls.write_certificate(self._folder))
-        self._server = Server((self.host, self._asked_port), self.provider, context)
+            self._server.context = tls.server_context(tls.write_certificate(self._folder))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="upstream", daemon=True)
         self._thread.start()
         return self

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.upstream import blocks, pairing
 from tests.upstream.models import Model, model_of
-from tests.upstream.prompt import as_blocks
+from tests.upstream.prompt import BILLING, as_blocks
 from tests.upstream.violation import Violation
 
 MAX_BODY = 32_000_000
@@ -236,6 +236,8 @@ def _system(body: dict[str, Any]) -> None:
         blocks.fields(path, block)
         if not block.get("text"):
             raise Violation(path, "text content blocks must be non-empty", form="system")
+        if at and str(block["text"]).startswith(BILLING):
+            raise Violation(path, "the billing block must be the first system block")
 
 
 def _messages(body: dict[str, Any], model: Model, allow_prefill: bool) -> None:
