@@ -1,0 +1,137 @@
+"""The cold tier: every page, splice and conversation, in SQL. Reads run on worker threads, writes on the one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Concatenate
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from . import engine, rows, schema
+from .errors import StoreError
+from .records import JSON, Batch, Outcome, Stored
+from .writer import Writer
+
+# how long an upgrade waits for another process that is upgrading
+_UPGRADE_SECONDS = 30.0
+# how long one attempt at the write lock lasts; the writer looks up in between
+_ATTEMPT_SECONDS = 0.25
+
+
+class Cold:
+    """The SQL tier of one process. Made by `open`; every method raises StoreError when the database cannot answer."""
+
+    def __init__(self, url: URL, reader: Engine, clock: Callable[[], float]) -> None:
+        self._url = url
+        self._reader = reader
+        self._writing = engine.writer(url, _ATTEMPT_SECONDS)
+        self._clock = clock
+        self.writer = Writer(self._writing, clock)
+        self._hits = 0
+        self._misses = 0
+
+    @classmethod
+    def open(cls, url: str, clock: Callable[[], float]) -> Cold:
+        """Blocking. ValueError for a URL that is not understood, SchemaTooNew, StoreError."""
+        parsed = engine.parse(url)
+        try:
+            engine.prepare(parsed)
+            reader = engine.reader(parsed)
+            with reader.connect() as connection:
+                due = schema.due(connection)
+            if due:
+                upgrading = engine.writer(parsed, _UPGRADE_SECONDS)
+                schema.upgrade(upgrading)
+                upgrading.dispose()
+            engine.prepare(parsed)
+            return cls(parsed, reader, clock)
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise StoreError(f"the store cannot be opened: {error}") from error
+
+    async def commit(
+        self,
+        batch: Batch,
+        known: frozenset[str] | None,
+        timeout: float,  # noqa: ASYNC109 - giving up must be told to the writer, a cancellation would not tell it
+    ) -> tuple[Outcome, rows.Change | None]:
+        """The outcome, and for STORED what was changed."""
+        job = self.writer.submit(batch, known)
+        try:
+            done, _ = await asyncio.wait((job.done,), timeout=timeout)
+        except asyncio.CancelledError:
+            self.writer.withdraw(job)
+            raise
+        outcome = job.done.result() if done else self.writer.withdraw(job)
+        return outcome, job.change if outcome is Outcome.STORED else None
+
+    async def conversations(self, tenant: str, head: str, session: str) -> tuple[Stored, ...]:
+        doubts = {change.after.id: change for change in self.writer.doubts()}
+        found = await self._read(rows.matches, tenant, head, session)
+        if not doubts:
+            return found
+        seen = (_without(stored, doubts.get(stored.conversation.id)) for stored in found)
+        return tuple(sorted((stored for stored in seen if stored is not None), key=rows.order))
+
+    async def page(self, tenant: str, id: str) -> bytes | None:
+        text = await self._read(rows.page, tenant, id)
+        if text is None:
+            self._misses += 1
+        else:
+            self._hits += 1
+        return text
+
+    async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
+        return await self._read(rows.prefixed, tenant, prefix)
+
+    async def facts(self, scope: str) -> dict[str, JSON]:
+        # asked first: what is flushed while we read is then told twice rather than not at all
+        fresh = self.writer.unflushed(scope)
+        return {**await self._read(rows.known_facts, scope), **fresh}
+
+    def learn(self, scope: str, key: str, value: JSON) -> None:
+        row: dict[str, object] = {"scope": scope, "key": key, "value": json.dumps(value), "updated_at": self._clock()}
+        self.writer.learn(scope, key, value, row)
+
+    def stats(self) -> dict[str, int]:
+        return {
+            "cold_bytes": engine.size(self._url),
+            "cold_hits": self._hits,
+            "cold_misses": self._misses,
+            "transactions": self.writer.transactions,
+            "undone": self.writer.undone,
+            "queue": self.writer.waiting(),
+        }
+
+    def close(self, timeout: float) -> None:
+        """Blocking, `timeout` seconds at most."""
+        self.writer.stop(timeout)
+        self._writing.dispose()
+        self._reader.dispose()
+
+    async def _read[**P, T](
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        def run() -> T:
+            with self._reader.connect() as connection:
+                return query(connection, *args, **kwargs)
+
+        try:
+            return await asyncio.to_thread(run)
+        except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
+            self.writer.last_error = str(error)
+            raise StoreError(f"the store cannot be read: {error}") from error
+
+
+def _without(stored: Stored, change: rows.Change | None) -> Stored | None:
+    """What stood before a change that is being taken back."""
+    if change is None or stored.conversation.requests != change.after.requests:
+        return stored
+    if change.before is None:
+        return None
+    added = set(change.added)
+    return Stored(change.before, tuple(one for one in stored.splices if (one.anchor, one.generation) not in added))

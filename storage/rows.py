@@ -1,0 +1,244 @@
+"""The statements: records to rows and back, over a connection that somebody else opened and will close.
+
+A batch is a compare-and-set on the conversation's `requests`. That alone does not guard a view that was planned from
+a cache: another process may have stored a conversation with the same head that the cache has never heard of, and the
+request may have been the next one of that. So a batch is also stale when its siblings are not the ones its planner
+was shown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CTE, ColumnElement, Connection, and_, bindparam, delete, null, or_, select, union_all, update
+from sqlalchemy.sql import CompoundSelect
+
+from . import codec
+from .engine import insert_or_ignore, insert_or_replace
+from .records import JSON, Batch, Conversation, Page, Splice, Stored
+from .schema import conversations, facts, pages, splices
+
+# a head shared by more conversations than this is a canned first message; the older ones are not coming back
+MATCHES = 32
+
+_c, _s = conversations.c, splices.c
+_SPLICE = (_s.anchor, _s.generation, _s.kind, _s.page, _s.needs, _s.request, _s.spelling, _s.text)
+_WIDTH = len(conversations.columns)
+_NOTHING = "[]"
+_EMPTY_SPLICE = tuple(null().label(column.name) for column in _SPLICE)
+_EMPTY_CONVERSATION = tuple(null() for column in list(conversations.columns)[1:])
+
+
+def _under(session: bool) -> ColumnElement[bool]:
+    # the tenant in both arms, two parameters as SQLite sees it: what it knows to be the same it factors out, and then
+    # walks all that the tenant has
+    mine = _c.tenant == bindparam("tenant")
+    by_head = and_(mine, _c.head == bindparam("head"))
+    return or_(by_head, and_(mine, _c.session == bindparam("session"))) if session else by_head
+
+
+def _matches(session: bool) -> CompoundSelect[Any]:
+    # one statement, so one snapshot and one trip; a join would repeat the digests for every splice
+    newest = select(_c.id).where(_under(session)).order_by(_c.last_at.desc(), _c.id).limit(MATCHES)
+    found: CTE = select(conversations).where(_c.id.in_(newest)).cte("found")
+    return union_all(
+        select(*found.columns, *_EMPTY_SPLICE),
+        select(_s.conversation, *_EMPTY_CONVERSATION, *_SPLICE).where(_s.conversation.in_(select(found.c.id))),
+    )
+
+
+# by whether there is a session key to look for
+_SIBLINGS = {flag: select(_c.id).where(_under(flag)) for flag in (False, True)}
+_MATCHES = {flag: _matches(flag) for flag in (False, True)}
+_CURRENT = select(conversations).where(
+    _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
+)
+_ADD = insert_or_ignore(conversations)
+_MOVE = update(conversations).where(
+    _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
+)
+_REMOVE = delete(conversations).where(
+    _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
+)
+_ADD_PAGE = insert_or_ignore(pages)
+_ADD_SPLICE = insert_or_ignore(splices)
+_REMOVE_SPLICE = delete(splices).where(
+    _s.conversation == bindparam("b_id"), _s.anchor == bindparam("b_anchor"), _s.generation == bindparam("b_generation")
+)
+_PAGE = select(pages.c.codec, pages.c.size, pages.c.data).where(
+    pages.c.tenant == bindparam("tenant"), pages.c.id == bindparam("id")
+)
+# no LIKE: it folds case and would not use the key
+_PREFIX = (
+    select(pages.c.id)
+    .where(pages.c.tenant == bindparam("tenant"), pages.c.id >= bindparam("first"), pages.c.id < bindparam("beyond"))
+    .order_by(pages.c.id)
+    .limit(MATCHES)
+)
+_FACTS = select(facts.c.key, facts.c.value).where(facts.c.scope == bindparam("scope"))
+_LEARN = insert_or_replace(facts)
+
+
+def order(stored: Stored) -> tuple[float, str]:
+    """Sort key: newest first."""
+    return -stored.conversation.last_at, stored.conversation.id
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _conversation(values: Sequence[Any]) -> Conversation:
+    """From the columns of the table, in its order."""
+    id, tenant, head, session, project, client, requests, last_at, state, digests = values
+    return Conversation(
+        id, tenant, head, session, project, client, requests, bytes(digests), last_at, json.loads(state)
+    )
+
+
+def _columns(record: Conversation) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "tenant": record.tenant,
+        "head": record.head,
+        "session": record.session,
+        "project": record.project,
+        "client": record.client,
+        "requests": record.requests,
+        "last_at": record.last_at,
+        "state": _json(record.state),
+        "digests": record.digests,
+    }
+
+
+def matches(connection: Connection, tenant: str, head: str, session: str) -> tuple[Stored, ...]:
+    """The tenant's conversations with that head, or that session unless it is ""; newest first, MATCHES at most."""
+    found: dict[str, Conversation] = {}
+    held: dict[str, list[Splice]] = {}
+    key = {"tenant": tenant, "head": head, "session": session}
+    for row in connection.execute(_MATCHES[session != ""], key).all():
+        anchor, generation, kind, page_id, needs, request, spelling, text = row[_WIDTH:]
+        if anchor is None:
+            found[row[0]] = _conversation(row[:_WIDTH])
+        else:
+            needed = tuple(json.loads(needs)) if needs != _NOTHING else ()
+            splice = Splice(anchor, generation, kind, page_id, text, needed, request, spelling)
+            held.setdefault(row[0], []).append(splice)
+    return tuple(sorted((Stored(one, ordered(held.get(id, ()))) for id, one in found.items()), key=order))
+
+
+def ordered(unordered: Sequence[Splice]) -> tuple[Splice, ...]:
+    return tuple(sorted(unordered, key=lambda splice: (splice.request, splice.anchor, splice.generation)))
+
+
+def page_row(page: Page, now: float) -> dict[str, object]:
+    """The row of a page, its text compressed: the costly part of a batch, to be done before the lock is taken."""
+    name, data = codec.pack(page.text)
+    return {
+        "tenant": page.tenant,
+        "id": page.id,
+        "codec": name,
+        "size": len(page.text),
+        "kind": page.kind,
+        "label": page.label,
+        "created_at": now,
+        "data": data,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a batch did, enough to take it back."""
+
+    after: Conversation
+    before: Conversation | None
+    added: tuple[tuple[str, int], ...]
+    # no splice of the batch found its place taken
+    whole: bool
+
+
+def write(
+    connection: Connection,
+    batch: Batch,
+    rows: Sequence[Mapping[str, object]],
+    known: Callable[[str], bool] | None,
+) -> Change | None:
+    """Apply a batch inside an open transaction; None, and nothing written, when it is stale.
+
+    `known` tells whether the planner was shown a sibling; None when that is not recorded.
+    """
+    record = batch.conversation
+    key = {"b_id": record.id, "b_tenant": record.tenant, "b_expected": batch.expected}
+    before: Conversation | None = None
+    if batch.expected:
+        row = connection.execute(_CURRENT, key).first()
+        if row is None:
+            return None
+        before = _conversation(row)
+    if known is not None:
+        siblings = connection.execute(
+            _SIBLINGS[record.session != ""], {"tenant": record.tenant, "head": record.head, "session": record.session}
+        )
+        if any(id != record.id and not known(id) for (id,) in siblings.all()):
+            return None
+    statement, values = (_MOVE, {**_columns(record), **key}) if batch.expected else (_ADD, _columns(record))
+    if connection.execute(statement, values).rowcount != 1:
+        return None
+    if rows:
+        connection.execute(_ADD_PAGE, list(rows))
+    # one by one: a rowcount over many would not say whose place was taken
+    added = tuple(
+        (splice.anchor, splice.generation)
+        for splice in batch.splices
+        if connection.execute(
+            _ADD_SPLICE,
+            {
+                "conversation": record.id,
+                "anchor": splice.anchor,
+                "generation": splice.generation,
+                "kind": splice.kind,
+                "page": splice.page,
+                "needs": _json(splice.needs),
+                "spelling": splice.spelling,
+                "request": splice.request,
+                "text": splice.text,
+            },
+        ).rowcount
+    )
+    return Change(record, before, added, len(added) == len(batch.splices))
+
+
+def take_back(connection: Connection, change: Change) -> None:
+    """Undo a committed change, if the conversation is still where it left it. Its pages stay: they harm nobody."""
+    key = {"b_id": change.after.id, "b_tenant": change.after.tenant, "b_expected": change.after.requests}
+    if change.before is None:
+        undone = connection.execute(_REMOVE, key).rowcount
+    else:
+        undone = connection.execute(_MOVE, {**_columns(change.before), **key}).rowcount
+    if undone and change.added:
+        connection.execute(
+            _REMOVE_SPLICE,
+            [{"b_id": change.after.id, "b_anchor": anchor, "b_generation": number} for anchor, number in change.added],
+        )
+
+
+def page(connection: Connection, tenant: str, id: str) -> bytes | None:
+    row = connection.execute(_PAGE, {"tenant": tenant, "id": id}).first()
+    return None if row is None else codec.unpack(row.codec, row.size, bytes(row.data))
+
+
+def prefixed(connection: Connection, tenant: str, prefix: str) -> tuple[str, ...]:
+    beyond = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    found = connection.execute(_PREFIX, {"tenant": tenant, "first": prefix, "beyond": beyond})
+    return tuple(found.scalars())
+
+
+def known_facts(connection: Connection, scope: str) -> dict[str, JSON]:
+    return {row.key: json.loads(row.value) for row in connection.execute(_FACTS, {"scope": scope})}
+
+
+def learn(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    connection.execute(_LEARN, list(rows))

@@ -1,0 +1,139 @@
+"""The tables, and bringing a database up to them.
+
+Plain rowid tables: compressed pages are mostly larger than what SQLite keeps inside a b-tree page, and WITHOUT ROWID
+tables then waste half as much again. In `conversations` the long columns stand last, so that a scan over the short
+ones does not walk their overflow pages.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    inspect,
+    text,
+)
+
+from .errors import SchemaTooNew
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+metadata = MetaData()
+
+pages = Table(
+    "pages",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("codec", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "id"),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("digests", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("conversations_head", "tenant", "head"),
+    Index("conversations_session", "tenant", "session"),
+    Index("conversations_last_at", "last_at"),
+)
+
+splices = Table(
+    "splices",
+    metadata,
+    Column("conversation", Text, nullable=False),
+    Column("anchor", Text, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("needs", Text, nullable=False),
+    Column("spelling", Text, nullable=False),
+    Column("request", Integer, nullable=False),
+    Column("text", Text, nullable=True),
+    PrimaryKeyConstraint("conversation", "anchor", "generation"),
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("scope", "key"),
+)
+
+# oldest first; the last one is what this code reads and writes
+REVISIONS = ("0001",)
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema's revision, None for a database without one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def due(connection: Connection) -> bool:
+    """Whether an upgrade is due. SchemaTooNew when the database is ahead of this code."""
+    found = revision(connection)
+    if found is not None and found not in REVISIONS:
+        raise SchemaTooNew(f"the store is at schema {found}, this version knows up to {REVISIONS[-1]}: update mitmmu")
+    return found != REVISIONS[-1]
+
+
+def config(connection: Connection) -> Config:
+    """Alembic's configuration for a connection, with no file and from any working directory."""
+    # a third of a second to import, and needed once in the life of a database
+    from alembic.config import Config
+
+    made = Config()
+    # beside this package both in a checkout and where a wheel is installed; by path, because the working directory
+    # may hold another package of that name
+    folder = Path(__file__).resolve().parent.parent / "migrations"
+    made.set_main_option("script_location", str(folder).replace("%", "%%"))
+    made.attributes["connection"] = connection
+    return made
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the last revision, in one transaction that holds the write lock from its first step.
+
+    Several processes may do so at once: the first does the work, the others wait and find nothing due. The engine's
+    transactions must begin by taking the write lock.
+    """
+    with engine.begin() as connection:
+        if not due(connection):
+            return
+        from alembic import command
+
+        command.upgrade(config(connection), "head")

@@ -1,0 +1,117 @@
+"""The hierarchy of tiers, as the one object that the rest of the program talks to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from .cache import Cache, keys
+from .cold import Cold
+from .records import JSON, Batch, Outcome, Stored
+from .warm import Process, Warm
+
+MIB = 1024 * 1024
+_CACHE_BYTES = 32 * MIB
+_CLOSE_SECONDS = 5.0
+_SHORTEST_PREFIX = 8
+
+
+class Hierarchy:
+    """Pages, splices, conversations and facts over the warm and the cold tier. To be used on one event loop.
+
+    Reads raise StoreError when the database cannot answer, PageDamaged when a page cannot be had exactly.
+    """
+
+    def __init__(self, cold: Cold, warm: Warm) -> None:
+        self._cold = cold
+        self._warm = warm
+        self._cache = Cache(_CACHE_BYTES)
+        self._outcomes = dict.fromkeys(Outcome, 0)
+
+    @classmethod
+    async def open(cls, url: str, *, warm_bytes: int = 64 * MIB, clock: Callable[[], float] = time.time) -> Hierarchy:
+        """Open the store at a SQLAlchemy URL (sqlite:///PATH), making or upgrading it if need be.
+
+        `warm_bytes` bounds the warm tier, `clock` gives epoch seconds. ValueError for a URL that is not understood,
+        SchemaTooNew for a database of a later version, StoreError for one that cannot be opened.
+        """
+        return cls(await asyncio.to_thread(Cold.open, url, clock), Process(warm_bytes))
+
+    @property
+    def last_error(self) -> str:
+        """What the database said when it last failed; "" if it never did."""
+        return self._cold.writer.last_error
+
+    async def conversations(self, tenant: str, head: str, session: str) -> tuple[Stored, ...]:
+        """The tenant's conversations with this head, or with this session unless it is ""; newest first, 32 at most."""
+        wanted = keys(tenant, head, session)
+        cached = self._cache.get(wanted)
+        if cached is not None:
+            return cached
+        reading = self._cache.begin(wanted)
+        found: tuple[Stored, ...] | None = None
+        try:
+            found = await self._cold.conversations(tenant, head, session)
+        finally:
+            self._cache.finish(reading, found)
+        return found
+
+    async def commit(self, batch: Batch, timeout: float) -> Outcome:  # noqa: ASYNC109 - late is an outcome, no error
+        """Make a batch durable, whole or not at all, within `timeout` seconds.
+
+        STORED: it is. STALE: the conversation, or a sibling under the same head or session, is not as the caller has
+        seen it; look it up again. LATE: not durable in time, and it never takes effect. FAILED: the store raised, see
+        `last_error`. A page, or a splice at an anchor and generation, that is there already stays as it is.
+        """
+        record = batch.conversation
+        known = self._cache.known(keys(record.tenant, record.head, record.session))
+        try:
+            outcome, change = await self._cold.commit(batch, known, timeout)
+        except asyncio.CancelledError:
+            self._cache.drop(record)
+            raise
+        self._outcomes[outcome] += 1
+        if change is None:
+            self._cache.drop(record)
+            return outcome
+        self._cache.wrote(batch, change)
+        for page in batch.pages:
+            await self._warm.put(page.tenant, page.id, page.text)
+        return outcome
+
+    async def page(self, tenant: str, id: str) -> bytes | None:
+        """A page's exact bytes; None when this tenant has no such page."""
+        text = await self._warm.get(tenant, id)
+        if text is None:
+            text = await self._cold.page(tenant, id)
+            if text is not None:
+                await self._warm.put(tenant, id, text)
+        return text
+
+    async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
+        """Ids of the tenant's pages that begin so, sorted, 32 at most. ValueError below 8 characters."""
+        if len(prefix) < _SHORTEST_PREFIX:
+            raise ValueError(f"a page is not looked up by fewer than {_SHORTEST_PREFIX} characters")
+        return await self._cold.find(tenant, prefix)
+
+    async def facts(self, scope: str) -> dict[str, JSON]:
+        """All facts of a scope, those not yet written included."""
+        return await self._cold.facts(scope)
+
+    def learn(self, scope: str, key: str, value: JSON) -> None:
+        """Note a fact. Written behind, so the last seconds of a killed process are lost; TypeError if not JSON."""
+        self._cold.learn(scope, key, value)
+
+    def stats(self) -> dict[str, int | float]:
+        return {
+            **self._cache.stats(),
+            **self._warm.stats(),
+            **self._cold.stats(),
+            "commits": self._outcomes[Outcome.STORED],
+            **{each.value: self._outcomes[each] for each in (Outcome.STALE, Outcome.LATE, Outcome.FAILED)},
+        }
+
+    async def close(self) -> None:
+        """Write what waits, facts included, and stop; within 5 seconds, finished or not."""
+        await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)

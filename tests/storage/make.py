@@ -1,0 +1,88 @@
+"""Records with as little to say as a test needs, and a look at the database past the store."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from storage.records import JSON, Batch, Conversation, Page, Splice
+from storage.tiers import Hierarchy
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = sys.executable
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{file(folder)}"
+
+
+def file(folder: Path) -> Path:
+    return folder / "home" / "mitmmu.db"
+
+
+@asynccontextmanager
+async def opened(folder: Path, **options: Any) -> AsyncIterator[Hierarchy]:
+    store = await Hierarchy.open(url(folder), **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def conversation(
+    id: str = "c1",
+    requests: int = 1,
+    *,
+    tenant: str = "t",
+    head: str = "h",
+    session: str = "s",
+    last_at: float | None = None,
+    state: Mapping[str, JSON] | None = None,
+) -> Conversation:
+    return Conversation(
+        id=id,
+        tenant=tenant,
+        head=head,
+        session=session,
+        project="project",
+        client="client",
+        requests=requests,
+        digests=bytes(range(8)) * requests,
+        last_at=1000.0 + requests if last_at is None else last_at,
+        state={"requests": requests} if state is None else state,
+    )
+
+
+def page(text: bytes = b"some text", tenant: str = "t") -> Page:
+    return Page(tenant, hashlib.blake2b(text, digest_size=16).hexdigest(), text, "read", "src/app.py")
+
+
+def splice(anchor: str = "toolu_1", request: int = 1, generation: int = 0, text: str | None = "[gone]") -> Splice:
+    return Splice(anchor, generation, "replace", "", text, (), request)
+
+
+def batch(
+    record: Conversation | None = None,
+    expected: int | None = None,
+    pages: Iterable[Page] = (),
+    splices: Iterable[Splice] = (),
+) -> Batch:
+    record = record or conversation()
+    return Batch(record, record.requests - 1 if expected is None else expected, tuple(pages), tuple(splices))
+
+
+def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(file(folder))) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def locked(folder: Path) -> sqlite3.Connection:
+    """A connection that holds the write lock until it is rolled back or closed."""
+    connection = sqlite3.connect(file(folder), isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
