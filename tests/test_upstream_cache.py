@@ -95,6 +95,10 @@ def test_below_the_minimum_nothing_is_cached_and_nothing_said() -> None:
     assert serve(cache, 1, {0: "5m"}, 2) == Split(100, 0, 0, 0)
 
 
+def test_exactly_the_minimum_is_cached() -> None:
+    assert serve(Cache(), 2, {1: "5m"}, 0) == Split(0, 0, MINIMUM, 0)
+
+
 def test_the_automatic_marker_stands_on_the_last_block_that_may_carry_one() -> None:
     thought = {"type": "thinking", "thinking": "x", "signature": "s"}
     line = prompt(request(user("a"), {"role": "assistant", "content": [text("b"), thought]}))
@@ -275,6 +279,16 @@ def test_chain_names_prefixes_not_blocks() -> None:
     assert first[-1].digest == second[-1].digest
     assert chain(first)[-1] != chain(second)[-1]
     assert chain(first)[0] == chain(second)[0]
+
+
+def test_role_and_message_boundaries_are_part_of_a_prefix() -> None:
+    spellings = [
+        [user("a", "b")],
+        [user("a"), user("b")],
+        [user("a"), {"role": "system", "content": "b"}],
+        [user("a"), {"role": "assistant", "content": "b"}],
+    ]
+    assert len({chain(prompt(request(*messages)))[-1] for messages in spellings}) == len(spellings)
 
 
 def test_a_referenced_tool_is_part_of_the_prompt_where_it_is_referenced() -> None:

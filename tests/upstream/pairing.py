@@ -74,7 +74,7 @@ def _client_tools(messages: list[dict[str, Any]]) -> None:
     asked = -1
     for index, message in enumerate(messages):
         found = as_blocks(message["content"])
-        if open_calls and (message["role"] != "user" or index != asked + 1):
+        if open_calls and message["role"] != "user":
             raise _unanswered(asked, open_calls)
         leading = True
         answered: set[str] = set()
