@@ -36,12 +36,12 @@ ROW_EVERY = 5
 COUNTERS = ("mmu_folds_total", "mmu_evictions_total", "mmu_faults_total")
 
 INTRO = """\
-The same {requests} requests of one coding session, side by side: "without" goes straight to a provider,
-"with" goes through mitmmu. Sums so far; tokens are what the provider was sent, bills what it charged.
+The same {requests} requests of one coding session, twice: "without" goes straight to a provider,
+"with" goes through mitmmu. Sums so far: what the provider was sent, and what it charged.
 """
 HEADER = (
-    "           -- tokens sent, thousands --   ------- bill, dollars -------\n"
-    "request      without     with    saved     without     with    saved     folds  evictions  faults"
+    "         - tokens sent, thousands -   ------ bill, dollars -----\n"
+    "request   without    with    saved   without    with    saved    folds  evictions  faults"
 )
 
 
@@ -60,9 +60,9 @@ class Row:
 
     def line(self) -> str:
         return (
-            f"{self.request:>7}   {self.tokens_without / 1e3:>10,.0f} {self.tokens_with / 1e3:>8,.0f}"
-            f" {share(self.tokens_without, self.tokens_with):>8}  {self.bill_without:>10.3f} {self.bill_with:>8.3f}"
-            f" {share(self.bill_without, self.bill_with):>8}  {self.folds:>8} {self.evictions:>10} {self.faults:>7}"
+            f"{self.request:>7}  {self.tokens_without / 1e3:>8,.0f} {self.tokens_with / 1e3:>7,.0f}"
+            f" {share(self.tokens_without, self.tokens_with):>8}  {self.bill_without:>8.3f} {self.bill_with:>7.3f}"
+            f" {share(self.bill_without, self.bill_with):>8} {self.folds:>8} {self.evictions:>10} {self.faults:>7}"
         )
 
 
@@ -196,6 +196,8 @@ def report(last: Row, proof: Proof, seconds: float) -> str:
         f"{mark[not proof.unlike]}  The agent noticed nothing: both arms end with the same transcript, "
         f"{proof.unlike} messages differ.",
     ]
+    if not proof.evicted:
+        lines.append("NO   Nothing was evicted, so nothing was proved: the session is too short.")
     if proof.dearer:
         lines.append("NO   It was dearer with mitmmu.")
     lines += [f"     passed through untouched: {count} ({reason})" for reason, count in proof.passed.items()]
@@ -238,6 +240,8 @@ def main() -> int:
         else:
             print(report(rows[-1], proof, seconds))
         return 0 if proof.holds else 1
+    except KeyboardInterrupt:
+        return 130
     except (NotReady, Refused, OSError, ValueError) as error:
         print(f"\nthe demo could not go on: {error}", file=sys.stderr)
         return 1

@@ -17,11 +17,11 @@ from tests.e2e.ledger import read, taken_back
 from tests.e2e.world import World, is_prefix, world
 
 COLD = 300.0
-KILLS = (3, 11, 17, 30, 38, 44, 52)
+KILLS = (3, 17, 30, 38, 44)
 
 
 def test_killed_at_several_turns(tmp_path: Path) -> None:
-    session = build(1, 56)
+    session = build(1, 48)
     folders = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in folders:
         folder.mkdir()

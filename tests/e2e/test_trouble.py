@@ -16,7 +16,7 @@ from tests.e2e.world import is_prefix, texts, world
 from tests.upstream import Request
 
 MARK = "[mmu page "
-COLD = 300.0
+LOCKED = (28, 38)
 
 
 def test_a_locked_store_costs_savings_and_nothing_else(tmp_path: Path) -> None:
@@ -27,23 +27,28 @@ def test_a_locked_store_costs_savings_and_nothing_else(tmp_path: Path) -> None:
         other: sqlite3.Connection | None = None
         for exchange in agent.play():
             played.append(exchange)
-            if exchange.number == 25:
+            if exchange.number == LOCKED[0]:
                 other = sqlite3.connect(there.proxy.home / "mmu.db", isolation_level=None)
                 other.execute("BEGIN IMMEDIATE")
-            elif exchange.number == 45 and other is not None:
+            elif exchange.number == LOCKED[1] and other is not None:
                 other.rollback()
                 other.close()
         bodies = [record.body for record in there.seen(agent.label)]
         kept = read(there.proxy.home, agent.client.session)
+        outcomes = {
+            name: n for name, n in there.proxy.metrics().items() if name.startswith("mmu_store_outcomes_total{")
+        }
         assert there.up.invalid == 0
     assert len(played) == 60
+    assert sum(n for name, n in outcomes.items() if "stored" not in name) >= LOCKED[1] - LOCKED[0]
     for exchange, body in zip(played, bodies, strict=True):
         assert taken_back(exchange.answer.sent, body, kept) == exchange.answer.sent
     # under the lock nothing new is taken out, and what was taken out before stays out
-    assert [n for n in range(26, 45) if not is_prefix(bodies[n - 1], bodies[n])] == []
+    assert [n for n in range(*LOCKED) if not is_prefix(bodies[n - 1], bodies[n])] == []
     saved = [len(e.answer.sent) - len(body) for e, body in zip(played, bodies, strict=True)]
-    assert len(set(saved[24:45])) == 1
-    assert saved[59] > saved[44]
+    assert saved[LOCKED[0] - 1] > 0
+    assert len(set(saved[LOCKED[0] - 1 : LOCKED[1]])) == 1
+    assert saved[59] > saved[LOCKED[1]]
 
 
 def test_a_store_that_is_gone_after_a_restart(tmp_path: Path) -> None:
@@ -63,11 +68,11 @@ def test_a_store_that_is_gone_after_a_restart(tmp_path: Path) -> None:
     assert len(seen) == 30
 
 
-def refusing(replies: list[dict[str, Any]], refused: list[str]) -> Any:
+def refusing(replies: list[dict[str, Any]], refused: list[tuple[str, str]]) -> Any:
     """A model whose provider refuses every request that carries a stand-in it has not refused before."""
 
     def reply(request: Request) -> dict[str, Any]:
-        fresh = [text for text in stand_ins(request.body) if text not in refused]
+        fresh = [found for found in stand_ins(request.body) if found not in refused]
         if fresh:
             refused.extend(fresh)
             message = "messages.2.content.0: this content is not welcome"
@@ -77,19 +82,19 @@ def refusing(replies: list[dict[str, Any]], refused: list[str]) -> Any:
     return reply
 
 
-def stand_ins(body: dict[str, Any]) -> list[str]:
-    """The tool results of a request that are not the client's own."""
+def stand_ins(body: dict[str, Any]) -> list[tuple[str, str]]:
+    """The tool results of a request that are not the client's own: call id and content."""
     found = []
     for message in body["messages"]:
         for block in message["content"] if isinstance(message["content"], list) else ():
             if block["type"] == "tool_result" and MARK in json.dumps(block["content"]):
-                found.append(json.dumps(block["content"]))
+                found.append((block["tool_use_id"], json.dumps(block["content"])))
     return found
 
 
 def test_a_refused_rewrite_is_sent_again_as_the_client_wrote_it(tmp_path: Path) -> None:
     session = build(1, 60)
-    refused: list[str] = []
+    refused: list[tuple[str, str]] = []
     with world(tmp_path) as there:
         agent = there.agent(session, retries=0)
         for name, replies in session.scripts.items():
@@ -105,8 +110,8 @@ def test_a_refused_rewrite_is_sent_again_as_the_client_wrote_it(tmp_path: Path) 
         assert seen[n + 1].body in originals
         assert seen[n + 1].status == 200
     assert len(seen) == 60 + len(failed)
-    after = [stand_ins(json.loads(record.body)) for record in seen[failed[-1] + 1 :]]
-    assert not any(text in refused for texts_ in after for text in texts_), "a refused stand-in was sent again"
+    carried = [stand_in for record in seen for stand_in in stand_ins(json.loads(record.body))]
+    assert len(carried) == len(set(carried)), "a refused stand-in was sent again"
 
 
 def test_a_request_the_client_got_wrong_is_refused_once(tmp_path: Path) -> None:

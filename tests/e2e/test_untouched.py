@@ -137,7 +137,7 @@ def test_modes_that_change_nothing(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("mmu_mode", "sometimes"), ("mmu_policy", "fifo:x:y"), ("mmu_clock", "sundial"), ("mmu_store", "not a url")],
+    [("mmu_mode", "sometimes"), ("mmu_policy", "fifo:x:y"), ("mmu_clock", "sundial"), ("mmu_nonsense", "x")],
 )
 def test_a_bad_option_ends_the_proxy_at_once(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(NotReady, match=name) as caught, Mitmdump({name: value}, folder=tmp_path):
