@@ -477,8 +477,9 @@ class Mitmmu:
     def _site(self, flow: http.HTTPFlow) -> None:
         path = flow.request.path.partition("?")[0]
         if path == "/healthz":
-            open_ = self.keeper is not None
-            flow.response = http.Response.make(200 if open_ else 503, "ok\n" if open_ else "store not open\n")
+            off = self.settings is None or self.settings.mode is Mode.OFF
+            state = "off" if off else "ok" if self.keeper is not None else "store not open"
+            flow.response = http.Response.make(503 if state == "store not open" else 200, f"{state}\n")
         elif path == "/metrics":
             stats = self.hierarchy.stats() if self.hierarchy is not None else {}
             text = self.metrics.text({f"mmu_store_{name}": float(value) for name, value in stats.items()})

@@ -66,9 +66,9 @@ class Policy:
     """What counts as old and large. Ages in requests since the last access, sizes in tokens."""
 
     name: str = "auto"
-    file_age: int = 12
-    output_age: int = 5
-    least: int = 150
+    file_age: int = 8
+    output_age: int = 3
+    least: int = 100
     """Tokens that an eviction must free, its handle paid."""
     fifo_age: int = 4
     """For `fifo`: user turns since arrival."""
