@@ -178,6 +178,7 @@ class Writer:
             except Exception as error:
                 logger.exception("the store's writer met an error it does not know")
                 self._rollback(error)
+                self._retract([job for job in self._current if job.committing])
                 self._fail(self._current, error)
             finally:
                 self._current = []

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from storage import engine, rows, schema
 from storage.cold import Cold
@@ -62,6 +64,45 @@ async def test_a_second_look_asks_no_database(tmp_path: Path) -> None:
         (found,) = await store.conversations("t", "h", "s")
         assert found == Stored(conversation(requests=2), (splice("a", 1), splice("b", 2)))
         assert (store.stats()["cache_misses"], store.stats()["cache_hits"]) == (1, 1)
+
+
+async def test_a_conversation_that_changed_its_keys_is_found_under_the_new_ones_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        for head in ("h1", "h2"):
+            assert await store.conversations("t", head, "") == ()
+        await store.commit(batch(conversation(requests=1, head="h1", session="")), 5)
+        await store.commit(batch(conversation(requests=2, head="h2", session="")), 5)
+        assert await store.conversations("t", "h1", "") == ()
+        assert len(await store.conversations("t", "h2", "")) == 1
+
+
+async def test_a_lookup_that_met_the_limit_does_not_answer_a_narrower_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.commit(batch(conversation("old", head="h", session="", last_at=1.0)), 5)
+        for number in range(rows.MATCHES):
+            await store.commit(batch(conversation(f"c{number}", head="canned", session="s")), 5)
+        assert "old" not in {one.conversation.id for one in await store.conversations("t", "h", "s")}
+        assert [one.conversation.id for one in await store.conversations("t", "h", "")] == ["old"]
+
+
+async def test_a_lookup_overtaken_by_a_batch_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, go = threading.Event(), threading.Event()
+    original = rows.matches
+
+    def slow(connection: Connection, tenant: str, head: str, session: str) -> tuple[Stored, ...]:
+        found = original(connection, tenant, head, session)
+        read.set()
+        assert go.wait(20)
+        return found
+
+    async with opened(tmp_path) as store:
+        monkeypatch.setattr(rows, "matches", slow)
+        looking = asyncio.create_task(store.conversations("t", "h", "s"))
+        await asyncio.to_thread(read.wait, 20)
+        assert await store.commit(batch(), 20) is Outcome.STORED
+        go.set()
+        assert await looking == ()
+        assert await store.conversations("t", "h", "s") == (Stored(conversation(), ()),)
 
 
 heads = st.sampled_from(["h1", "h2"])

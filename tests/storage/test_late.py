@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +21,49 @@ from .make import batch, conversation, file, locked, opened, page, rows, splice,
 SOON = 0.05
 
 
-class Commit:
-    """Holds every COMMIT of every writer until `go`, as a disk does that takes its time."""
+class Disk:
+    """Every writer's disk: `hold` makes the next COMMITs wait for `go`."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
         self.go = threading.Event()
-        self.fail = False
+        self.go.set()
+        # to raise from the next COMMIT, before or after it reached the disk
+        self.fail = ""
+        # a database to lock when the next transaction begins
+        self.lock: Path | None = None
+        self.locked = threading.Event()
+        self.locker: sqlite3.Connection | None = None
 
-    def __call__(self, _: Connection) -> None:
+    def hold(self) -> None:
+        self.reached.clear()
+        self.go.clear()
+
+    def committing(self, connection: Connection) -> None:
         self.reached.set()
         assert self.go.wait(20)
-        if self.fail:
-            self.fail = False
+        fail, self.fail = self.fail, ""
+        if fail == "after":
+            assert connection.connection.dbapi_connection is not None
+            connection.connection.dbapi_connection.commit()
+        if fail:
             raise sqlite3.OperationalError("disk I/O error")
 
+    def beginning(self, _: Connection) -> None:
+        if self.lock is not None:
+            self.locker, self.lock = locked(self.lock), None
+            self.locked.set()
 
-@contextmanager
-def slow_commit() -> Iterator[Commit]:
-    commit = Commit()
-    event.listen(Engine, "commit", commit)
-    try:
-        yield commit
-    finally:
-        commit.go.set()
-        event.remove(Engine, "commit", commit)
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    # taken away after the stores of the test are closed: not while their writers run through the list of listeners
+    disk = Disk()
+    event.listen(Engine, "commit", disk.committing)
+    event.listen(Engine, "begin", disk.beginning, insert=True)
+    yield disk
+    event.remove(Engine, "commit", disk.committing)
+    event.remove(Engine, "begin", disk.beginning)
 
 
 def nothing(folder: Path) -> bool:
@@ -79,76 +97,78 @@ async def test_a_lock_that_is_released_in_time_is_only_a_delay(tmp_path: Path) -
         assert await committing is Outcome.STORED
 
 
-async def test_giving_up_while_commit_is_under_way_is_undone(tmp_path: Path) -> None:
+async def test_giving_up_while_commit_is_under_way_is_undone(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path) as store:
         first = batch(conversation(requests=1), splices=[splice("a", 1)])
         assert await store.commit(first, 5) is Outcome.STORED
         before = await store.conversations("t", "h", "s")
         second = conversation(requests=2, head="h", session="s2", state={"other": True})
-        with slow_commit() as commit:
-            late = batch(second, splices=[splice("b", 2), splice("a", 2, 1)])
-            assert await store.commit(late, SOON) is Outcome.LATE
-            assert commit.reached.is_set()
-            assert await store.conversations("t", "h", "s") == before
+        disk.hold()
+        late = batch(second, splices=[splice("b", 2), splice("a", 2, 1)])
+        assert await store.commit(late, SOON) is Outcome.LATE
+        assert disk.reached.is_set()
+        assert await store.conversations("t", "h", "s") == before
+        disk.go.set()
         await settled(store)
         assert await store.conversations("t", "h", "s") == before
         assert store.stats()["undone"] == 1
+        assert store.last_error == ""
     async with opened(tmp_path) as store:
         assert await store.conversations("t", "h", "s") == before
         assert await store.conversations("t", "none", "s2") == ()
 
 
-async def test_a_new_conversation_given_up_while_commit_is_under_way_is_removed(tmp_path: Path) -> None:
+async def test_a_new_conversation_given_up_while_commit_is_under_way_is_removed(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path) as store:
-        with slow_commit():
-            assert await store.commit(batch(splices=[splice()]), SOON) is Outcome.LATE
+        disk.hold()
+        assert await store.commit(batch(splices=[splice()]), SOON) is Outcome.LATE
+        disk.go.set()
         await settled(store)
+        assert store.stats()["undone"] == 1
         assert await store.conversations("t", "h", "s") == ()
         assert await store.commit(batch(splices=[splice()]), 5) is Outcome.STORED
 
 
-async def test_what_cannot_be_taken_back_yet_is_overlooked(tmp_path: Path) -> None:
-    """COMMIT comes through late, and then another process holds the lock before it can be undone."""
+@pytest.mark.parametrize("moved", [False, True])
+async def test_what_cannot_be_taken_back_yet_is_overlooked(tmp_path: Path, disk: Disk, moved: bool) -> None:
+    """COMMIT comes through late, and another process gets the lock before it can be undone; perhaps it builds on it."""
     async with opened(tmp_path) as store:
         await store.commit(batch(splices=[splice("a", 1)]), 5)
         before = await store.conversations("t", "h", "s")
-        other: list[sqlite3.Connection] = []
-        holding = threading.Event()
-
-        def begun(connection: Connection) -> None:
-            if commit.reached.is_set() and not other:
-                other.append(locked(tmp_path))
-                holding.set()
-
-        with slow_commit() as commit:
-            event.listen(Engine, "begin", begun, insert=True)
-            try:
-                late = [
-                    store.commit(batch(conversation(requests=2), splices=[splice("b", 2)]), SOON),
-                    store.commit(batch(conversation("c2", head="h"), splices=[splice("b", 1)]), SOON),
-                ]
-                assert await asyncio.gather(*late) == [Outcome.LATE, Outcome.LATE]
-                commit.go.set()
-                await asyncio.to_thread(holding.wait, 20)
-            finally:
-                event.remove(Engine, "begin", begun)
+        disk.hold()
+        late = [
+            store.commit(batch(conversation(requests=2), splices=[splice("b", 2)]), SOON),
+            store.commit(batch(conversation("c2", head="h"), splices=[splice("b", 1)]), SOON),
+        ]
+        assert await asyncio.gather(*late) == [Outcome.LATE, Outcome.LATE]
+        disk.lock = tmp_path
+        disk.go.set()
+        assert await asyncio.to_thread(disk.locked.wait, 20)
+        assert disk.locker is not None
         visible = rows(tmp_path, "SELECT requests FROM conversations WHERE id = 'c1'")
         assert visible == [(2,)], "the test did not get between COMMIT and its undoing"
         assert await store.conversations("t", "h", "s") == before
-        other[0].close()
+        if moved:
+            disk.locker.execute("UPDATE conversations SET requests = 3 WHERE id = 'c1'")
+            disk.locker.commit()
+        disk.locker.close()
         await settled(store)
-        assert await store.conversations("t", "h", "s") == before
-    assert rows(tmp_path, "SELECT anchor FROM splices") == [("a",)]
+        after = rows(tmp_path, "SELECT anchor FROM splices WHERE conversation = 'c1' ORDER BY anchor")
+        assert after == ([("a",), ("b",)] if moved else [("a",)])
+        assert rows(tmp_path, "SELECT id FROM conversations WHERE id = 'c2'") == []
+        if not moved:
+            assert await store.conversations("t", "h", "s") == before
 
 
-async def test_a_caller_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+async def test_a_caller_that_is_cancelled_leaves_nothing(tmp_path: Path, disk: Disk) -> None:
     async with opened(tmp_path) as store:
-        with slow_commit() as commit:
-            committing = asyncio.create_task(store.commit(batch(splices=[splice()]), 20))
-            await asyncio.to_thread(commit.reached.wait, 20)
-            committing.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await committing
+        disk.hold()
+        committing = asyncio.create_task(store.commit(batch(splices=[splice()]), 20))
+        await asyncio.to_thread(disk.reached.wait, 20)
+        committing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await committing
+        disk.go.set()
         await settled(store)
         assert await store.conversations("t", "h", "s") == ()
 
@@ -181,15 +201,16 @@ async def test_one_that_cannot_be_written_fails_alone(tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT count(*) FROM splices") == [(0,)]
 
 
-async def test_a_commit_that_fails_leaves_nothing_in_doubt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fail", ["before", "after"])
+async def test_a_commit_that_fails_leaves_nothing_in_doubt(tmp_path: Path, disk: Disk, fail: str) -> None:
     async with opened(tmp_path) as store:
         await store.commit(batch(splices=[splice("a", 1)]), 5)
         before = await store.conversations("t", "h", "s")
-        with slow_commit() as commit:
-            commit.fail = True
-            commit.go.set()
-            late = batch(conversation(requests=2), splices=[splice("b", 2)])
-            assert await store.commit(late, 20) is Outcome.FAILED
+        disk.fail = fail
+        late = batch(conversation(requests=2), splices=[splice("b", 2)])
+        assert await store.commit(late, 20) is Outcome.FAILED
+        assert rows(tmp_path, "SELECT requests FROM conversations") == [(1,)]
+        assert rows(tmp_path, "SELECT anchor FROM splices") == [("a",)]
         assert "disk I/O error" in store.last_error
         assert await store.conversations("t", "h", "s") == before
         assert await store.commit(batch(conversation(requests=2), splices=[splice("b", 2)]), 5) is Outcome.STORED

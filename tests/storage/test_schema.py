@@ -166,7 +166,8 @@ async def test_opening_a_store_leaves_the_locks_of_one_that_is_open_alone(tmp_pa
     async with opened(tmp_path) as store:
         assert await store.commit(batch(conversation("c1")), 20) is Outcome.STORED
         second = await Hierarchy.open(url(tmp_path))
-        await asyncio.to_thread(subprocess.run, [PYTHON, "-c", visit, file(tmp_path)], check=True, timeout=60)
+        visitor = await asyncio.create_subprocess_exec(PYTHON, "-c", visit, file(tmp_path))
+        assert await visitor.wait() == 0
         assert await store.commit(batch(conversation("c2", head="h2", session="s2")), 20) is Outcome.STORED
         await second.close()
         assert rows(tmp_path, "SELECT id FROM conversations") == [("c1",), ("c2",)]
