@@ -25,7 +25,8 @@ from benchmarks.arms import Client
 from benchmarks.measure import Measurement, Row, failures, total
 from benchmarks.rebuild import rebuild
 from benchmarks.traces import Trace, TraceDamaged, TracesMissing, load
-from tests.harness.mitmdump import Mitmdump
+from tests.agent.transport import Refused
+from tests.harness.mitmdump import Mitmdump, NotReady
 from tests.upstream import Upstream
 
 
@@ -43,10 +44,24 @@ class Options:
     model: str = ""
 
 
+class ReplayFailed(Exception):
+    """A session could not be replayed; the message says which and why."""
+
+
 def end_to_end(trace: Trace, options: Options) -> Row:
-    """One session through mitmdump and mitmmu (state of its own), and straight."""
-    session = rebuild(trace, options.thinking, options.model)
-    measured = Measurement(session)
+    """One session through mitmdump and mitmmu (state of its own), and straight. Raises ReplayFailed."""
+    measured = Measurement(rebuild(trace, options.thinking, options.model))
+    try:
+        _both_arms(measured, options)
+    except Refused as refused:
+        measured.row.violations.append(f"stopped after {measured.row.requests} requests: {refused}")
+    except (NotReady, OSError, RuntimeError) as problem:
+        raise ReplayFailed(f"{trace.name}, after {measured.row.requests} requests: {problem}") from None
+    return measured.row
+
+
+def _both_arms(measured: Measurement, options: Options) -> None:
+    session = measured.session
     with Upstream() as near, Upstream() as far, _proxy(far.url, options) as proxy:
         plain, managed = Client(session, near, near.url), Client(session, far, proxy.url)
         try:
@@ -56,8 +71,7 @@ def end_to_end(trace: Trace, options: Options) -> Row:
         finally:
             plain.close()
             managed.close()
-        measured.row.violations += plain.complaints + managed.complaints
-    return measured.row
+            measured.row.violations += plain.complaints + managed.complaints
 
 
 def _proxy(target: str, options: Options) -> Mitmdump:
@@ -74,8 +88,13 @@ def run(traces: Sequence[Trace], replay: Callable[[Trace], Row], jobs: int) -> I
     """The rows as they come in, `jobs` sessions at a time, the longest first."""
     ordered = sorted(traces, key=lambda trace: -len(trace.events))
     with ProcessPoolExecutor(jobs) as pool:
-        for done in as_completed([pool.submit(replay, trace) for trace in ordered]):
-            yield done.result()
+        waiting = [pool.submit(replay, trace) for trace in ordered]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -91,6 +110,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="with --inprocess: policy")
     parser.add_argument("--inprocess", action="store_true", help="the planner alone, without proxy and network")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="sessions at a time (default 2)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(argv)
     for setting in (*options.set, *options.knob):
@@ -125,14 +145,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     rows: list[Row] = []
     print(table.HEAD)
-    for row in run(traces, replay, asked.jobs):
-        rows.append(row)
-        print(table.line(row), flush=True)
+    try:
+        for row in run(traces, replay, asked.jobs):
+            rows.append(row)
+            print(table.line(row), flush=True)
+    except ReplayFailed as failed:
+        print(f"replay failed: {failed}", file=sys.stderr)
+        return 2
     print(table.line(total(rows)))
     broken = failures(rows)
     for text in broken:
         print(f"FAILED {text}")
     print(f"{len(rows)} sessions, policy {asked.policy}, {time.monotonic() - started:.0f} s")
+    if asked.markdown:
+        asked.markdown.write_text(table.markdown([*sorted(rows, key=lambda row: row.name), total(rows)]))
     if asked.json:
         figures = {
             "policy": asked.policy,
