@@ -1,0 +1,267 @@
+"""The invariants, over generated sessions: nothing lost, nothing sent earlier changes, never an invalid request.
+
+Each session is played against the strict provider, in process, by the same functions that the proxy calls.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from addon.keeper import _row, _view
+from addon.mmu.evict import Policy
+from addon.mmu.plan import Plan, plan, rewrite, without_new
+from addon.mmu.view import Change, Descent, Splice, View, restore
+from addon.wire import anthropic, rules
+from addon.wire.conversation import Conversation
+from storage import records
+from tests.mmu.sessions import COMMANDS, MOVES, PATHS, Call, Move, Project, spell
+from tests.upstream.direct import TOOL, text, user
+from tests.upstream.provider import MESSAGES, Provider
+
+BOUND, FREE = "claude-opus-5-5", "claude-opus-4-8"
+EAGER = Policy(file_age=2, output_age=1, least=20)
+TOOLS = [{**TOOL, "name": name} for name in ("Read", "Bash", "Edit", "mcp__x__odd")]
+
+
+def through_the_store(view: View) -> View:
+    """The view as it comes back from rows."""
+    rows = tuple(_row(s) for s in view.splices.values())
+    held = records.Conversation(
+        view.id, "t", "h", "", "", "", view.requests, view.digests, view.last_at, json.loads(json.dumps(view.state))
+    )
+    return _view(records.Stored(held, rows))
+
+
+def meaning(message: dict[str, Any]) -> str:
+    """A message without what clients move about."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k != "cache_control"}
+        return [strip(v) for v in value] if isinstance(value, list) else value
+
+    content = message["content"]
+    return json.dumps(strip({**message, "content": [text(content)] if isinstance(content, str) else content}))
+
+
+@dataclass
+class Play:
+    """One agent, the planner and the strict provider."""
+
+    model: str
+    style: int
+    policy: Policy = EAGER
+    caching: bool = True
+    provider: Provider = field(default_factory=Provider)
+    project: Project = field(default_factory=Project)
+    messages: list[dict[str, Any]] = field(default_factory=lambda: [user("Begin with grüße.")])
+    lines: dict[str, View] = field(default_factory=dict)
+    sent: dict[str, list[str]] = field(default_factory=dict)
+    pages: dict[str, str] = field(default_factory=dict)
+    now: float = 1_000_000.0
+    count: int = 0
+    plans: list[Plan] = field(default_factory=list)
+
+    def body(self) -> bytes:
+        self.count += 1
+        system = [text(f"x-anthropic-billing-header: cch={self.count:05x};"), text("You are an agent.")]
+        messages = copy.deepcopy(self.messages)
+        if self.caching:
+            system[-1]["cache_control"] = {"type": "ephemeral"}
+            last = messages[-1]["content"]
+            if isinstance(last, str):
+                messages[-1]["content"] = last = [text(last)]
+            last[-1]["cache_control"] = {"type": "ephemeral"}
+        for message in messages[:-1]:
+            if self.style >= 4 and len(message["content"]) == 1 and message["content"][0]["type"] == "text":
+                message["content"] = message["content"][0]["text"]
+        parts: dict[str, Any] = {"model": self.model, "max_tokens": 100, "tools": TOOLS, "system": system}
+        return spell({**parts, "messages": messages} if self.style % 2 else {"messages": messages, **parts}, self.style)
+
+    def request(self, move: Move, *, outage: bool = False) -> dict[str, Any]:
+        """One request: plan, check every invariant, send. Returns the provider's answer."""
+        body = self.body()
+        client = anthropic.parse(body)
+        known = list(self.lines.values())
+        draft = plan(client, known, self.now, self.policy, lambda words, _: len(words) // 4, f"line-{len(self.lines)}")
+        if outage:
+            draft = without_new(draft)
+        out = rewrite(client, draft.table, draft.splices)
+        parsed = anthropic.parse(out)
+        for page in draft.pages:
+            self.pages[page.id] = page.text
+
+        assert rules.broken(client, parsed) == []
+        assert restore(parsed, draft.splices, self.pages).encode() == body
+        self.untouched(client, draft, out)
+        self.sound(draft)
+        self.monotone(draft, out)
+        self.keep(draft, out, outage)
+        if not outage:
+            self.same_again(client, out)
+        return self.send(move, out)
+
+    def untouched(self, client: Conversation, draft: Plan, out: bytes) -> None:
+        """Outside splices every byte is the client's: blanking what was replaced makes both bodies equal."""
+        before, after = json.loads(client.text), json.loads(out)
+        replaced = {(e.block.call, e.block.part) for e in draft.table.entries if e.anchor in draft.splices}
+        for body in (before, after):
+            for message in body["messages"]:
+                content = message["content"]
+                if isinstance(content, list):
+                    message["content"] = [b for b in content if b["type"] != "thinking"]
+                for block in message["content"]:
+                    if isinstance(block, dict) and block["type"] == "tool_result":
+                        if isinstance(block.get("content"), str) and (block["tool_use_id"], 0) in replaced:
+                            block["content"] = ""
+                        elif isinstance(block.get("content"), list):
+                            for part, inner in enumerate(block["content"]):
+                                if (block["tool_use_id"], part) in replaced:
+                                    inner["text"] = ""
+        assert before == after
+
+    def sound(self, draft: Plan) -> None:
+        """Errors stay; what just arrived is at most folded; a fold refers to nothing but resident text."""
+        for entry in draft.table.entries:
+            found = draft.splices.get(entry.anchor)
+            if found is None:
+                continue
+            assert not entry.block.error
+            if entry.arrival == draft.table.requests:
+                assert found.change is not Change.EVICT
+            if found.change is Change.FOLD:
+                for needed in found.needs:
+                    assert needed in draft.table.by_anchor
+                    assert needed not in draft.splices
+
+    def monotone(self, draft: Plan, out: bytes) -> None:
+        """What the provider has seen of a line is sent again, up to where an epoch or the client changed it."""
+        now = [meaning(m) for m in json.loads(out)["messages"]]
+        line = draft.line
+        if line.parent is not None:
+            before = self.sent[line.parent.id]
+            upto = line.seen if draft.epoch is None else min(line.seen, draft.epoch.start)
+            assert now[:upto] == before[:upto]
+        if line.how is Descent.REPEATED and len(now) < len(self.sent[draft.view.id]):
+            return
+        self.sent[draft.view.id] = now
+
+    def keep(self, draft: Plan, out: bytes, outage: bool) -> None:
+        if not outage:
+            self.lines[draft.view.id] = through_the_store(draft.view)
+            self.plans.append(draft)
+        elif not draft.birth:
+            self.lines[draft.view.id] = replace(draft.view, requests=draft.view.requests - 1)
+        else:
+            self.sent.pop(draft.view.id, None)
+
+    def same_again(self, client: Conversation, out: bytes) -> None:
+        """After a restart the same request goes out the same, to the byte."""
+        again = plan(client, list(self.lines.values()), self.now, self.policy, lambda w, _: len(w) // 4, "new")
+        assert again.line.how is Descent.REPEATED
+        assert rewrite(client, again.table, again.splices) == out
+
+    def send(self, move: Move, out: bytes) -> dict[str, Any]:
+        content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}] if move.think else []
+        content += [text(move.say)] if move.say else []
+        content += [{"type": "tool_use", "name": c.tool, "input": c.arguments} for c in move.calls]
+        if not move.say and not move.calls:
+            content.append(text("done"))
+        self.provider.script("s", lambda _: {"content": content})
+        headers = {
+            "anthropic-version": "2023-06-01", "x-upstream-clock": str(self.now), "x-upstream-script": "s",
+            "x-upstream-session": "p",
+        }  # fmt: skip
+        answer = self.provider.handle("POST", MESSAGES, headers, out, out)
+        assert answer.status == 200, self.provider.log[-1].violation
+        return answer.payload
+
+    def play(self, moves: list[Move]) -> None:
+        for move in moves:
+            outage = move.event == "outage"
+            answer = self.request(move, outage=outage)
+            if move.event == "retry":
+                self.request(move)
+            self.messages.append({"role": "assistant", "content": answer["content"]})
+            calls = [b["id"] for b in answer["content"] if b["type"] == "tool_use"]
+            back = [self.project.result(c, i) for c, i in zip(move.calls, calls, strict=True)]
+            said = move.human or ("" if calls else "go on")
+            self.messages.append({"role": "user", "content": [*back, *([text(said)] if said else [])]})
+            self.now += move.idle
+            self.accident(move)
+
+    def accident(self, move: Move) -> None:
+        """What clients do to their own history. With bound reasoning these would be the client's own mistake."""
+        thinking = any(b["type"] == "thinking" for m in self.messages for b in m["content"] if isinstance(b, dict))
+        if move.event == "rewind" and len(self.messages) > 4:
+            del self.messages[len(self.messages) // 2 | 1 :]
+            self.messages[-1:] = [user("another way")] if len(self.messages) % 2 else [self.messages[-1]]
+            if self.messages[-1]["role"] == "assistant":
+                self.messages.append(user("another way"))
+            self.mend()
+        elif move.event == "edit" and not (thinking and self.model == BOUND):
+            for message in self.messages[: len(self.messages) // 2]:
+                for block in message["content"]:
+                    if block["type"] == "tool_result" and not block.get("is_error"):
+                        block["content"] = "[Old tool result content cleared]"
+                        return
+        elif move.event == "compact":
+            self.messages = [user(f"Summary so far, {self.count}.")]
+        elif move.event == "touch" and self.messages[-1]["content"][-1]["type"] == "text":
+            self.messages[-1]["content"][-1]["text"] += " (reminder)"
+        elif move.event == "aside":
+            kept = self.messages[-1]
+            self.messages[-1] = {"role": "user", "content": [*kept["content"], text("Suggest a title.")]}
+            self.request(replace(move, calls=(), think=False, say="A title"))
+            self.messages[-1] = kept
+
+    def mend(self) -> None:
+        """Answer calls that a rewind left open, as clients do."""
+        before = self.messages[-2]["content"] if len(self.messages) > 1 else []
+        open_ = [b["id"] for b in before if isinstance(b, dict) and b["type"] == "tool_use"]
+        done = {b.get("tool_use_id") for b in self.messages[-1]["content"]}
+        missing = [i for i in open_ if i not in done]
+        self.messages[-1]["content"][:0] = [
+            {"type": "tool_result", "tool_use_id": i, "content": "Interrupted", "is_error": True} for i in missing
+        ]
+
+
+FEW = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@FEW
+@given(MOVES, st.integers(0, 7), st.sampled_from([BOUND, FREE]), st.booleans())
+def test_every_session_keeps_every_invariant(moves: list[Move], style: int, model: str, caching: bool) -> None:
+    play = Play(model, style, caching=caching)
+    play.play(moves)
+    for change in {s.change for p in play.plans for s in p.new}:
+        event(change.value)
+
+
+@settings(FEW, max_examples=100)
+@given(MOVES, st.integers(0, 7))
+def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
+    Play(FREE, style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
+
+
+def test_a_played_session_folds_evicts_and_drops() -> None:
+    """The properties above would hold of a planner that does nothing; this one shows that it does something."""
+    read = Call("Read", {"file_path": PATHS[0], "limit": 60}, "string")
+    run = Call("Bash", {"command": COMMANDS[0]}, "string")
+    moves = [Move(2.0, True, "I look.", calls, "", "") for calls in ((read,), (read,), (run,), (run,), (run,))]
+    cold = Move(400.0, True, "Done.", (), "go on", "")
+    for model, expected in ((FREE, {Change.FOLD, Change.EVICT}), (BOUND, {Change.FOLD, Change.EVICT, Change.DROP})):
+        play = Play(model, 0)
+        play.play([*moves, cold, *moves])
+        assert {s.change for p in play.plans for s in p.new} == expected
+
+
+def test_a_splice_survives_the_store_unchanged() -> None:
+    splice = Splice("a#0.0:p", 2, Change.FOLD, "p", "t", "ascii", ("b#0.0:q",), 7)
+    assert through_the_store(View("v", 1, splices={"a#0.0:p": splice})).splices == {"a#0.0:p": splice}
