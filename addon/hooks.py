@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import secrets
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -59,19 +60,21 @@ class PassThrough(Exception):
 
 
 class Recent(OrderedDict[str, Conversation]):
-    """The last requests, by what `parse` looks them up with; bounded by their size."""
+    """The last requests, by what `parse` looks them up with; bounded by their size. Usable from several threads."""
 
     def __init__(self) -> None:
         super().__init__()
         self.size = 0
+        self._lock = threading.Lock()
 
     def put(self, conversation: Conversation) -> None:
         key = anthropic.key(conversation)
-        old = self.pop(key, None)
-        self.size += len(conversation.text) - (len(old.text) if old is not None else 0)
-        self[key] = conversation
-        while self.size > RECENT_CHARACTERS and len(self) > 1:
-            self.size -= len(self.popitem(last=False)[1].text)
+        with self._lock:
+            old = self.pop(key, None)
+            self.size += len(conversation.text) - (len(old.text) if old is not None else 0)
+            self[key] = conversation
+            while self.size > RECENT_CHARACTERS and len(self) > 1:
+                self.size -= len(self.popitem(last=False)[1].text)
 
 
 @dataclass(slots=True)
@@ -305,9 +308,13 @@ class Mitmmu:
                 logger.warning("mitmmu: the store cannot be read: %s", error)
                 raise PassThrough("store unreadable") from None
             fresh = secrets.token_hex(12)
-            size = self.counter.quick
-            draft = plan(conversation, known, now, settings.policy, size, fresh, compacting=compacting)
-            draft, sent = self._checked(conversation, draft, body, notes)
+
+            def decide(known: list[View] = known, fresh: str = fresh) -> tuple[Plan, bytes]:
+                size = self.counter.quick
+                draft = plan(conversation, known, now, settings.policy, size, fresh, compacting=compacting)
+                return self._checked(conversation, draft, body, notes)
+
+            draft, sent = await asyncio.to_thread(decide) if len(body) > LARGE else decide()
             outcome = await keeper.commit(name, draft, COMMIT_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STALE:

@@ -29,8 +29,7 @@ from enum import StrEnum
 from addon.mmu.handle import handle
 from addon.mmu.view import Change, Descent, Entry, Line, Reasoning, Splice, Table, View, shown
 from addon.mmu.workingset import last_access, pinned, refault_distances
-from addon.wire.clients import Act
-from addon.wire.conversation import Conversation, Kind
+from addon.wire.conversation import Act, Conversation, Kind
 
 SLACK = 60.0
 """Seconds, and at least an eighth of its time to live, that a cache may live on. Measured on recorded sessions: between

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from addon.mmu.admit import resident
 from addon.mmu.view import Change, Entry, Splice
-from addon.wire.clients import Act, numbered, says_unchanged
+from addon.wire.clients import numbered, says_unchanged
+from addon.wire.conversation import Act
 
 
 @dataclass(frozen=True, slots=True)

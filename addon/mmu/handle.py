@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from addon.wire.clients import Act, Subject, numbered
+from addon.wire.clients import numbered
+from addon.wire.conversation import Act, Subject
 
 PREFIX = "[mmu page "
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b32encode
 from dataclasses import dataclass
 
-ID_LENGTH = 20
-"""Characters of a page id: 100 bits of the content hash, in lower-case base 32."""
+ID_LENGTH = 24
+"""Characters of a page id: 96 bits of the content hash, in hexadecimal."""
 
 
 def page_id(digest: bytes) -> str:
-    """The id of the page whose text hashes to `digest` (16 bytes): lower-case letters and digits."""
-    return b32encode(digest).decode("ascii").lower()[:ID_LENGTH]
+    """The id of the page whose text hashes to `digest` (16 bytes)."""
+    return digest.hex()[:ID_LENGTH]
 
 
 @dataclass(frozen=True, slots=True)

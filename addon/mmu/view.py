@@ -24,8 +24,7 @@ from enum import StrEnum
 from typing import Any
 
 from addon.mmu.page import page_id
-from addon.wire.clients import Act, Subject, subject
-from addon.wire.conversation import Block, Conversation, Kind
+from addon.wire.conversation import Act, Block, Conversation, Kind, Subject
 from addon.wire.scan import SPELLINGS, Edit, spelling, splice
 
 DIGEST = 8
@@ -127,7 +126,7 @@ class Table:
     by_anchor: dict[str, Entry] = field(default_factory=dict)
 
 
-_UNKNOWN = Subject(Act.RUN, "", "tool result")
+UNKNOWN = Subject(Act.RUN, "", "tool result")
 
 
 def page_table(conversation: Conversation) -> Table:
@@ -138,14 +137,14 @@ def page_table(conversation: Conversation) -> Table:
     for number, message in enumerate(conversation.messages):
         for index, block in enumerate(message.blocks):
             if block.kind is Kind.CALL:
-                subjects[block.call] = about = subject(block.name, block.arguments)
+                subjects[block.call] = about = block.about or UNKNOWN
                 if about.act is Act.EDIT:
                     table.edits[about.name] = table.requests + 1
             elif block.kind is Kind.RESULT and block.literal is not None:
                 answer = answers[block.call, block.part] = answers.get((block.call, block.part), -1) + 1
                 page = page_id(block.digest)
                 anchor = f"{block.call}#{answer}.{block.part}:{page}"
-                about = subjects.get(block.call, _UNKNOWN)
+                about = subjects.get(block.call, UNKNOWN)
                 entry = Entry(anchor, page, block, number, message.start, table.requests, about)
                 table.entries.append(entry)
                 table.by_anchor[anchor] = entry

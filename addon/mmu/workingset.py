@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from addon.mmu.view import Change, Entry, Splice, Table
-from addon.wire.clients import Act
+from addon.wire.conversation import Act
 
 PIN = 20
 """Requests for which an edit keeps the pages of its file resident."""

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
+from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
 from addon.wire.scan import Field, Malformed, Reader, document, fields, items, value
 from addon.wire.usage import Usage
@@ -152,7 +153,7 @@ def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[
         elif kind == "tool_use":
             block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
             block.call, block.name = _string(members, "id"), _string(members, "name")
-            block.arguments = members["input"][0] if "input" in members else None
+            block.about = subject(block.name, members["input"][0] if "input" in members else None)
             blocks.append(block)
         elif kind in ("thinking", "redacted_thinking"):
             block = Block(Kind.REASONING, at - origin, to - origin, _digest_members(text, members))
@@ -232,7 +233,7 @@ class _Again:
 
 
 _SYSTEM = _content
-_TOOLS = _list_of(_part)
+_TOOLS = _list_of(lambda text, at: fields(text, at, {}))
 
 
 def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
@@ -259,6 +260,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
         messages=messages,
         tools=tools,
         instructions=instructions,
+        digests=b"".join([message.digest for message in messages]),
         stream=stream,
         ttl=max(asked, default=None),
         bound=binds_reasoning(model),

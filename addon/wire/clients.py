@@ -10,28 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
-
-class Act(StrEnum):
-    READ = "read"
-    """Shows a file, or lines of it."""
-    EDIT = "edit"
-    """Changes a file."""
-    RUN = "run"
-    """Anything else that answers with text: commands, searches, listings, web pages."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    act: Act
-    name: str
-    """The path of a file; otherwise the tool with its arguments."""
-    label: str
-    """For people and models: tool and main argument, one line."""
-
+from addon.wire.conversation import Act, Subject
 
 _READ = {"read", "read_file", "readfile", "view", "view_file", "open_file", "cat", "notebookread", "fs_read"}
 _EDIT = {

@@ -28,6 +28,28 @@ class Kind(StrEnum):
     """Anything else: images, documents, calls the provider answers itself, kinds not known here. Never touched."""
 
 
+class Act(StrEnum):
+    """What a tool call does, as far as memory is concerned."""
+
+    READ = "read"
+    """Shows a file, or lines of it."""
+    EDIT = "edit"
+    """Changes a file."""
+    RUN = "run"
+    """Anything else that answers with text: commands, searches, listings, web pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a tool call is about. Two results are copies of the same thing when their calls have the same subject."""
+
+    act: Act
+    name: str
+    """The path of a file; otherwise the tool with its arguments."""
+    label: str
+    """For people and models: tool and main argument, one line."""
+
+
 @dataclass(slots=True)
 class Block:
     """One content part of a message. Treated as immutable."""
@@ -45,9 +67,9 @@ class Block:
     part: int = 0
     """Which text of its answer a RESULT is."""
     name: str = ""
-    """Tool name of a CALL."""
-    arguments: Any = None
-    """Decoded arguments of a CALL."""
+    """Tool name of a CALL; the API's own word for an OTHER."""
+    about: Subject | None = None
+    """What a CALL is about."""
     error: bool = False
     """A RESULT that reports a failure."""
     signed: bool = False
@@ -89,6 +111,8 @@ class Conversation:
     tools: list[Tool]
     instructions: list[Block]
     """System blocks at the head (spans absolute)."""
+    digests: bytes = b""
+    """The messages' digests, 8 bytes each."""
     stream: bool = False
     ttl: float | None = None
     """Seconds the client asked the provider to cache the messages for; None when it asked for no caching."""
@@ -108,8 +132,3 @@ class Conversation:
             if message.role == "user":
                 return message.digest.hex()
         return ""
-
-    @property
-    def digests(self) -> bytes:
-        """8 bytes a message, in order."""
-        return b"".join(message.digest for message in self.messages)

@@ -124,7 +124,7 @@ def assemble(stream: Iterator[dict[str, Any]]) -> dict[str, Any]:
                 name = delta["type"].removesuffix("_delta")
                 block[name] = block.get(name, "") + delta[name]
         elif kind == "content_block_stop" and parts[event["index"]]:
-            message["content"][event["index"]]["input"] = json.loads("".join(parts[event["index"]]))
+            message["content"][event["index"]]["input"] = json.loads("".join(parts[event["index"]]) or "{}")
         elif kind == "message_delta":
             message |= event["delta"]
             message["usage"] |= event["usage"]

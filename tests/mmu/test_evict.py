@@ -1,0 +1,253 @@
+"""When the prefix may change, and who leaves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from addon.mmu.evict import Occasion, Policy
+from addon.mmu.plan import Plan, plan, rewrite, without_new
+from addon.mmu.view import Change, Descent, View
+from addon.wire import anthropic
+
+POLICY = Policy(file_age=4, output_age=2, least=50)
+LONG = "\n".join(f"{n}\tsome line of a file that is long enough to matter, number {n}" for n in range(1, 60))
+
+
+class Session:
+    """A client that only appends, and the plans made for it."""
+
+    def __init__(self, model: str = "claude-opus-4-8", ttl: str = "5m", policy: Policy = POLICY) -> None:
+        self.model, self.ttl, self.policy = model, ttl, policy
+        self.messages: list[dict[str, Any]] = [{"role": "user", "content": "begin"}]
+        self.views: list[View] = []
+        self.now = 0.0
+        self.calls = 0
+
+    def call(self, tool: str, arguments: dict[str, Any], text: str = "", idle: float = 5.0, **more: Any) -> None:
+        self.calls += 1
+        name = f"t{self.calls}"
+        use = {"type": "tool_use", "id": name, "name": tool, "input": arguments}
+        self.messages.append({"role": "assistant", "content": [use]})
+        body = text or f"{tool} {arguments} {self.calls}\n{LONG}"
+        result = {"type": "tool_result", "tool_use_id": name, "content": body, **more}
+        self.messages.append({"role": "user", "content": [result]})
+        self.now += idle
+
+    def request(self, **more: Any) -> Plan:
+        body = {"model": self.model, "max_tokens": 9, "messages": self.messages}
+        if self.ttl:
+            body["cache_control"] = {"type": "ephemeral", "ttl": self.ttl}
+        read = anthropic.parse(json.dumps(body).encode())
+        made = plan(read, self.views, self.now, self.policy, lambda t, _: len(t) // 4, "line", **more)
+        self.views = [made.view]
+        self.sent = json.loads(rewrite(read, made.table, made.splices))
+        return made
+
+    def text(self, call: int) -> str:
+        return str(self.sent["messages"][2 * call]["content"][0]["content"])
+
+
+def bash(n: int) -> tuple[str, dict[str, Any]]:
+    return "Bash", {"command": f"make {n}"}
+
+
+def evicted(made: Plan) -> list[str]:
+    return [s.anchor.partition("#")[0] for s in made.new if s.change is Change.EVICT]
+
+
+def play(session: Session, steps: int) -> None:
+    for n in range(steps):
+        session.call(*bash(n))
+        assert evicted(session.request()) == []
+
+
+def test_nothing_leaves_while_the_cache_is_warm_and_all_that_is_old_when_it_is_cold() -> None:
+    session = Session()
+    play(session, 6)
+    session.call(*bash(6), idle=300 + 59)
+    assert session.request().epoch is None
+    session.call(*bash(7), idle=300 + 61)
+    made = session.request()
+    assert made.epoch is not None
+    assert made.epoch.occasion is Occasion.COLD
+    assert evicted(made) == ["t1", "t2", "t3", "t4", "t5", "t6"]
+    assert session.text(1).startswith("[mmu page ")
+    assert session.text(8).startswith("Bash")
+
+
+def test_an_hour_asked_for_is_an_hour_waited_and_what_was_reported_counts_more() -> None:
+    session = Session(ttl="1h")
+    play(session, 6)
+    session.call(*bash(6), idle=3600)
+    assert session.request().epoch is None
+    view = session.views[0]
+    session.views = [replace(view, state={**view.state, "told": 300})]
+    session.call(*bash(7), idle=400)
+    assert session.request().epoch is not None
+
+
+def test_without_caching_every_request_may_evict() -> None:
+    session = Session(ttl="")
+    for n in range(5):
+        session.call(*bash(n))
+        made = session.request()
+    assert made.epoch is not None
+    assert made.epoch.occasion is Occasion.UNCACHED
+
+
+def test_errors_the_newest_and_the_file_under_edit_stay() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "edited.py"})
+    session.call("Read", {"file_path": "other.py"})
+    session.call("Bash", {"command": "false"}, is_error=True)
+    session.call("Edit", {"file_path": "edited.py", "old_string": "a", "new_string": "b"}, "done")
+    play(session, 5)
+    session.call(*bash(9), idle=4000)
+    made = session.request()
+    assert evicted(made) == ["t2", "t5", "t6", "t7", "t8"]
+
+
+def test_no_pin_lasts_for_ever() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "edited.py"})
+    session.call("Edit", {"file_path": "edited.py", "old_string": "a", "new_string": "b"}, "done")
+    play(session, 25)
+    session.now += 4000
+    session.call(*bash(99))
+    assert "t1" in evicted(session.request())
+
+
+def test_a_compaction_request_is_no_moment_to_evict() -> None:
+    session = Session()
+    play(session, 6)
+    session.now += 4000
+    session.messages.append({"role": "assistant", "content": "ok"})
+    session.messages.append({"role": "user", "content": "Summarise everything."})
+    assert session.request(compacting=True).new == []
+
+
+def test_a_read_that_a_fold_refers_to_leaves_only_together_with_the_fold() -> None:
+    session = Session()
+    text = LONG
+    session.call("Read", {"file_path": "a.py"}, text)
+    session.request()
+    play(session, 4)
+    session.call("Read", {"file_path": "a.py"}, text)
+    assert session.request().count(Change.FOLD) == 1
+    session.call(*bash(8), idle=4000)
+    assert "t1" not in evicted(session.request())
+    for n in range(20, 26):
+        session.call(*bash(n))
+        session.request()
+    session.call(*bash(30), idle=4000)
+    made = session.request()
+    assert {"t1", "t6"} <= set(evicted(made))
+    assert "unchanged" not in session.text(6)
+
+
+def test_an_implicit_fault_is_seen_once_and_keeps_the_next_copy_longer() -> None:
+    session = Session()
+    text = LONG
+    session.call("Read", {"file_path": "a.py"}, text)
+    play(session, 9)
+    session.call(*bash(50), idle=4000)
+    assert "t1" in evicted(session.request())
+    session.call("Read", {"file_path": "a.py"}, text)
+    made = session.request()
+    assert [(f.anchor.partition("#")[0], f.distance) for f in made.faults] == [("t1", 11)]
+    assert made.count(Change.FOLD) == 0
+    assert session.request().faults == []
+    for n in range(60, 70):
+        session.call(*bash(n), idle=4000)
+        assert "t12" not in evicted(session.request())
+
+
+def test_a_repeated_command_faults_on_its_evicted_result() -> None:
+    session = Session()
+    session.call("Bash", {"command": "make all"})
+    play(session, 4)
+    session.call(*bash(50), idle=4000)
+    assert "t1" in evicted(session.request())
+    session.call("Bash", {"command": "make all"})
+    assert [f.anchor.partition("#")[0] for f in session.request().faults] == ["t1"]
+
+
+def test_unchanged_is_answered_with_the_page_when_the_earlier_read_has_left() -> None:
+    session = Session()
+    stub = "File unchanged since last read. The content from the earlier Read tool_result is still current."
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, stub)
+    assert session.request().new == []
+    play(session, 12)
+    session.call(*bash(50), idle=4000)
+    assert "t1" in evicted(session.request())
+    session.call("Read", {"file_path": "a.py"}, stub)
+    made = session.request()
+    assert made.count(Change.SERVE) == 1
+    assert session.text(session.calls) == LONG
+
+
+def test_a_changed_model_alone_is_no_epoch() -> None:
+    session = Session()
+    play(session, 6)
+    session.model = "claude-haiku-4-5"
+    session.call(*bash(7))
+    assert session.request().epoch is None
+
+
+def test_a_rewind_keeps_what_it_kept_and_may_evict_behind_the_change() -> None:
+    session = Session()
+    play(session, 6)
+    session.call(*bash(7), idle=4000)
+    session.request()
+    before = session.sent["messages"]
+    del session.messages[9:]
+    session.messages[8]["content"].append({"type": "text", "text": "no, differently"})
+    made = session.request()
+    assert made.line.how is Descent.DIVERGED
+    assert session.sent["messages"][:8] == before[:8]
+
+
+def test_two_conversations_with_the_same_start_never_mix() -> None:
+    one, other = Session(), Session()
+    one.request()
+    other.views = one.views
+    one.call("Bash", {"command": "one"})
+    other.call("Bash", {"command": "other"})
+    one.request()
+    other.views = one.views
+    made = other.request()
+    assert made.line.how is Descent.DIVERGED
+    assert "other" in other.text(1)
+    assert "one" not in json.dumps(other.sent)
+
+
+def test_the_published_age_rule() -> None:
+    session = Session(policy=Policy(name="fifo", fifo_age=4, fifo_bytes=500))
+    session.call("Bash", {"command": "small"}, "x" * 499)
+    session.call("Bash", {"command": "large"}, "x" * 500)
+    session.call("Bash", {"command": "failed"}, "x" * 500, is_error=True)
+    for n in range(3):
+        session.call(*bash(n))
+        made = session.request()
+    assert evicted(made) == ["t2"]
+    session.call(*bash(9))
+    session.request()
+    session.call(*bash(10))
+    assert evicted(session.request()) == ["t4"]
+
+
+def test_without_new_goes_back_to_what_stood_before() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    made = session.request()
+    assert made.count(Change.FOLD) == 1
+    bare = without_new(made)
+    assert bare.new == []
+    assert bare.splices == {}
+    assert bare.view.splices == {}
+    assert bare.view.digests == made.view.digests
