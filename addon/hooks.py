@@ -166,6 +166,8 @@ class Mitmmu:
                 logger.error("mitmmu: the store does not open, so everything passes through: %s", error)
                 return
             self.keeper = Keeper(self.hierarchy)
+        where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
+        logger.info("mitmmu: ready, %s", where)
         self.counter.load(await asyncio.to_thread(vocabulary.load))
 
     def _decrypt_only_llm_hosts(self, settings: Settings) -> None:
@@ -374,6 +376,7 @@ class Mitmmu:
     def _passed(self, flow: http.HTTPFlow, reason: str) -> None:
         self.metrics.add("mmu_passed_through_total", reason=reason)
         flow.comment = f"mmu: passed through ({reason})"
+        logger.info(flow.comment)
 
     # -- response
 
@@ -478,6 +481,7 @@ class Mitmmu:
         saved = round(weight.saved * factor)
         self.metrics.add("mmu_saved_tokens_total", saved)
         flowlist.weigh(flow, sent=usage.prompt, saved=saved)
+        logger.info(flow.comment)
 
     # -- the site
 

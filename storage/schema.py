@@ -7,6 +7,7 @@ ones does not walk their overflow pages.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,7 @@ def upgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         if not due(connection):
             return
+        logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports every step at a level users see
         from alembic import command
 
         command.upgrade(config(connection), "head")

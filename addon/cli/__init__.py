@@ -1,39 +1,49 @@
-"""The command line. `mitmmu` alone starts the proxy."""
+"""The command line: `mitmmu` starts the proxy."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-USAGE = """mitmmu: virtual memory for LLM agents, as a proxy.
+USAGE = """\
+mitmmu: virtual memory for LLM agents, as a proxy.
 
-  mitmmu [OPTION...]        start the proxy (mitmdump with the addon) on 127.0.0.1:8080
-  mitmmu --web [OPTION...]  the same with mitmproxy's web interface
+  ./run                     start the proxy on 127.0.0.1:8080, state in your state folder
+  ./run --web               the same, with mitmproxy's web interface on 127.0.0.1:8081
+  ./run demo                play a long session end to end, no key and no network needed
+  ./run test [ARG...]       run the tests (arguments go to pytest)
+  ./run bench NAME [ARG...] run a benchmark: replay, latency
 
-Options are mitmproxy's own. The most useful:
+All other arguments are mitmdump's own. The most useful:
 
   -p PORT                   listen on another port
   --set mmu_mode=observe    measure what would be saved, change nothing
   --set mmu_home=FOLDER     keep the state there
+  --set mmu_hosts=HOST,...  more hosts that speak the Anthropic Messages API
+  --mode reverse:https://api.anthropic.com
+                            for agents that take a base URL: no certificate needed
 
-Then point an agent at it, for example Claude Code:
+Then point an agent at it. Claude Code, from another terminal:
 
   HTTPS_PROXY=http://127.0.0.1:8080 NODE_EXTRA_CA_CERTS=~/.mitmproxy/mitmproxy-ca-cert.pem claude
 """
 
 
 def main() -> None:
-    """Start mitmdump or mitmweb with the addon loaded. Listens on loopback unless told otherwise."""
-    arguments = sys.argv[1:]
-    if any(word in ("-h", "--help", "help") for word in arguments):
+    """Start mitmdump, or mitmweb with `--web`, with the addon. Listens on loopback unless told otherwise."""
+    given = sys.argv[1:]
+    if given and given[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
     from mitmproxy.tools import main as tools
 
     start = tools.mitmdump
-    if arguments[:1] == ["--web"]:
-        start, arguments = tools.mitmweb, arguments[1:]
-    shim = Path(__file__).resolve().parent.parent / "mitmmu.py"
-    given = any(word.startswith(("--listen-host", "listen_host=")) for word in arguments)
-    loopback = [] if given else ["--listen-host", "127.0.0.1"]
-    start(["-s", str(shim), *loopback, *arguments])
+    if given[:1] == ["--web"]:
+        start, given = tools.mitmweb, given[1:]
+    defaults: list[str] = []
+    if not any(word.startswith(("--listen-host", "listen_host=")) for word in given):
+        defaults += ["--listen-host", "127.0.0.1"]
+    if start is tools.mitmdump and not any(word.startswith(("--flow-detail", "flow_detail=")) for word in given):
+        defaults += ["--set", "flow_detail=0"]  # mitmmu says one line a request itself
+    print("mitmmu: `./run help` says how to point an agent at this proxy.", flush=True)
+    start(["-s", str(Path(__file__).resolve().parent.parent / "mitmmu.py"), *defaults, *given])
