@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import secrets
 import threading
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -27,7 +30,7 @@ from addon.keeper import Keeper, Memory, Name, tenant, tenant_key
 from addon.mmu.ledger import weigh
 from addon.mmu.plan import Plan, plan, poison, rewrite, told, without_new
 from addon.mmu.tokens import Counter, calibrate
-from addon.mmu.view import Change, View
+from addon.mmu.view import Change, Descent, View
 from addon.options import Mode, Settings
 from addon.resend import resend
 from addon.watch import flowlist
@@ -45,10 +48,10 @@ logger = logging.getLogger(__name__)
 SITE = "mitmmu.local"
 LARGEST = 32 * 1024 * 1024
 """Bytes of a body above which it is not looked at; the provider's own limit."""
-LARGE = 256 * 1024
-"""Bytes of a body from which it is read in a thread."""
-COMMIT_SECONDS = 0.5
-"""How long a request waits for the store before it leaves with the replay only."""
+LARGE = 96 * 1024
+"""Bytes of a body from which it is read and planned in a thread."""
+STORE_SECONDS = 0.5
+"""How long a request waits for each answer of the store before it leaves with the replay only."""
 OPEN_SECONDS = 5.0
 """How long the first requests wait for the store to open."""
 RECENT_CHARACTERS = 64 * 1024 * 1024
@@ -86,7 +89,10 @@ class Call:
     plan: Plan
     original: bytes
     rewritten: bool
+    """Whether what was accepted is not the original."""
     stored: bool
+    transformed: bool = False
+    """Whether the provider said that it dropped reasoning."""
     usage: Usage | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -94,20 +100,26 @@ class Call:
 class Observer:
     """Sees a streamed response go by, untouched."""
 
-    def __init__(self, call: Call, metrics: Metrics) -> None:
+    def __init__(self, call: Call, metrics: Metrics, gzipped: bool) -> None:
         self.call = call
         self.metrics = metrics
         self.reader = sse.Reader()
+        self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
 
     def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
         # An exception in a stream callable crashes the stream, and b"" would end a chunked response early.
         try:
-            for event in self.reader.feed(data):
-                self.call.usage = anthropic.stream_usage(event.name, event.data, self.call.usage)
+            for event in self.reader.feed(self.gunzip.decompress(data) if self.gunzip is not None else data):
+                _hear(self.call, event)
         except Exception:
             self.metrics.add("mmu_failures_total", place="stream")
             logger.exception("mitmmu: reading the response failed; it passes untouched")
         return data or []
+
+
+def _hear(call: Call, event: sse.Event) -> None:
+    call.usage = anthropic.stream_usage(event.name, event.data, call.usage)
+    call.transformed = call.transformed or anthropic.drops_reasoning(event.name, event.data)
 
 
 class Mitmmu:
@@ -174,10 +186,9 @@ class Mitmmu:
         """Tunnel everything else untouched, unless the user has said which hosts to decrypt."""
         if ctx.options.allow_hosts or ctx.options.ignore_hosts:
             return
-        if any(not mode.startswith(("regular", "upstream")) for mode in ctx.options.mode):
-            return
-        hosts = [*anthropic.HOSTS, SITE, *settings.hosts]
-        quoted = "|".join(host.replace(".", r"\.").replace("[", r"\[").replace("]", r"\]") for host in hosts)
+        if any(mode.startswith("reverse") for mode in ctx.options.mode):
+            return  # it has one destination, and that was chosen by hand
+        quoted = "|".join(map(re.escape, [*anthropic.HOSTS, SITE, *settings.hosts]))
         ctx.options.update(allow_hosts=[rf"^({quoted})(:\d+)?$"])
 
     def done(self) -> asyncio.Future[None]:
@@ -221,12 +232,15 @@ class Mitmmu:
         settings = self.settings
         if settings is None or settings.mode is Mode.OFF or flow.request.method != "POST" or flow.is_replay:
             return False
-        if flow.request.path.partition("?")[0] != anthropic.PATH:
+        path = flow.request.path.partition("?")[0]
+        if not path.endswith(anthropic.PATH):
             return False
         host = flow.request.pretty_host.lower()
         named = {host, f"{host}:{flow.request.port}", flow.request.host.lower()}
-        reverse = flow.client_conn.proxy_mode.type_name == "reverse"
-        return reverse or not named.isdisjoint(anthropic.HOSTS) or not named.isdisjoint(settings.hosts)
+        if not named.isdisjoint(anthropic.HOSTS):
+            return path == anthropic.PATH
+        # Gateways may have a path of their own before the API's.
+        return flow.client_conn.proxy_mode.type_name == "reverse" or not named.isdisjoint(settings.hosts)
 
     def _now(self, flow: http.HTTPFlow, settings: Settings) -> float:
         if settings.header_clock:
@@ -242,20 +256,25 @@ class Mitmmu:
         body = self._body(flow)
         conversation = await self._parse(body)
         headers = flow.request.headers
+        session = clients.session(headers)
         name = Name(
-            tenant=tenant(self.key, headers, conversation.options.get("metadata")),
+            tenant=tenant(self.key, headers, conversation.options.get("metadata"), session),
+            opening=conversation.opening,
             head=conversation.head,
-            session=clients.session(headers),
+            session=session,
             client=clients.client(headers),
         )
         compacting = clients.compacts(headers)
-        lock = self._locks.setdefault(name.tenant + name.head, asyncio.Lock())
+        lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             call, sent = await self._commit(keeper, name, conversation, settings, now, body, compacting)
         flow.mmu = call  # type: ignore[attr-defined]
+        if settings.mode is Mode.OBSERVE:
+            call.rewritten, sent = False, body
         self._count(call, len(body), len(sent))
-        headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
-        if call.rewritten and settings.mode is Mode.AUTO:
+        if settings.mode is Mode.AUTO:
+            headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
+        if call.rewritten:
             flow.backup()
             headers.pop("content-encoding", None)
             flow.request.content = sent
@@ -301,34 +320,57 @@ class Mitmmu:
         body: bytes,
         compacting: bool,
     ) -> tuple[Call, bytes]:
-        """Plan, check and store, again if another writer was first. Returns what is to be sent."""
+        """Plan, check and store, again if another writer was first. Returns what is to be sent.
+
+        Whatever the store does, what the provider has seen of the line is replayed as long as anybody here knows it.
+        """
         notes: list[str] = []
-        for _ in range(3):
-            try:
-                known = await keeper.known(name)
-            except StoreError as error:
-                logger.warning("mitmmu: the store cannot be read: %s", error)
-                raise PassThrough("store unreadable") from None
-            fresh = secrets.token_hex(12)
 
-            def decide(known: list[View] = known, fresh: str = fresh) -> tuple[Plan, bytes]:
-                size = self.counter.quick
+        async def decide(known_by: list[View] | None, *, replay_only: str = "") -> tuple[Plan, bytes]:
+            known = keeper.remembered(name) if known_by is None else known_by
+            fresh, size = secrets.token_hex(12), self.counter.quick
+
+            def work() -> tuple[Plan, bytes]:
                 draft = plan(conversation, known, now, settings.policy, size, fresh, compacting=compacting)
-                return self._checked(conversation, draft, body, notes)
+                return self._checked(conversation, without_new(draft) if replay_only else draft, body, notes)
 
-            draft, sent = await asyncio.to_thread(decide) if len(body) > LARGE else decide()
-            outcome = await keeper.commit(name, draft, COMMIT_SECONDS)
+            draft, sent = await asyncio.to_thread(work) if len(body) > LARGE else work()
+            if replay_only and known_by is None and draft.line.how is Descent.JOINED:
+                raise PassThrough("store unreadable")  # its view is there, but nobody here has seen it
+            if replay_only:
+                notes.append(f"{replay_only}: replay only")
+                self.metrics.add("mmu_replay_only_total", reason=replay_only)
+                keeper.sent_unstored(name, draft)
+            return draft, sent
+
+        for _ in range(3):
+            known = await self._known(keeper, name)
+            if known is None:
+                draft, sent = await decide(None, replay_only="store unreadable")
+                break
+            draft, sent = await decide(known)
+            outcome = await keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
-            if outcome is Outcome.STALE:
-                notes.clear()
-                continue
-            if outcome is not Outcome.STORED:
-                notes.append(f"store {outcome.value}: replay only")
-                draft, sent = self._checked(conversation, without_new(draft), body, notes)
-                keeper.sent_unstored(draft)
-            call = Call(name, conversation, draft, body, sent != body, outcome is Outcome.STORED, notes=notes)
-            return call, sent
-        raise PassThrough("line contended")
+            if outcome is Outcome.STORED:
+                return Call(name, conversation, draft, body, sent != body, True, notes=notes), sent
+            notes.clear()
+            if outcome is not Outcome.STALE:
+                # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
+                again = await self._known(keeper, name)
+                draft, sent = await decide(again, replay_only=f"store {outcome.value}")
+                break
+        else:
+            draft, sent = await decide(await self._known(keeper, name), replay_only="line contended")
+        return Call(name, conversation, draft, body, sent != body, False, notes=notes), sent
+
+    async def _known(self, keeper: Keeper | Memory, name: Name) -> list[View] | None:
+        """The lines known of a request; None when the store does not say in time."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await keeper.known(name)
+        except (StoreError, TimeoutError) as error:
+            logger.warning("mitmmu: the store cannot be read: %s", error or "no answer in time")
+            return None
 
     def _checked(self, conversation: Conversation, draft: Plan, body: bytes, notes: list[str]) -> tuple[Plan, bytes]:
         """The rewritten body, if it breaks no rule; else without what is new; else the original."""
@@ -372,6 +414,8 @@ class Mitmmu:
             add("mmu_odd_spellings_total", draft.odd)
         if call.rewritten:
             add("mmu_rewritten_total")
+        if draft.view.state.get("hands_off"):
+            add("mmu_passed_through_total", reason="left alone since a refusal")
 
     def _passed(self, flow: http.HTTPFlow, reason: str) -> None:
         self.metrics.add("mmu_passed_through_total", reason=reason)
@@ -385,7 +429,12 @@ class Mitmmu:
         if call is None or flow.response is None:
             return
         if flow.response.headers.get("content-type", "").startswith("text/event-stream"):
-            flow.response.stream = Observer(call, self.metrics)
+            encoding = flow.response.headers.get("content-encoding", "identity")
+            if encoding in ("identity", "gzip"):
+                flow.response.stream = Observer(call, self.metrics, encoding == "gzip")
+            else:
+                flow.response.stream = True
+                self.metrics.add("mmu_failures_total", place="stream encoding")
 
     async def response(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)
@@ -406,43 +455,59 @@ class Mitmmu:
             logger.exception("mitmmu: handling the response failed; it passes untouched")
 
     async def _recover(self, flow: http.HTTPFlow, call: Call) -> None:
-        """A refusal that our rewrite may have caused: send the client's own request once, and learn from the answer."""
+        """A refusal that our rewrite may have caused: try what the provider has seen before, or the client's own.
+
+        Where nothing was replayed the original is tried. Where something was, the replay without what is new comes
+        first: with bound reasoning the original is refused for certain, as it is not what that reasoning was made for.
+        """
         assert flow.response is not None
-        assert self.settings is not None
-        if self.settings.mode is not Mode.AUTO or not isinstance(self.keeper, Keeper):
+        if not isinstance(self.keeper, Keeper):
             return
         refusal = flow.response.get_text(strict=False) or ""
         if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal):
             return
-        answer = await resend(flow, call.original)
-        if answer is None or answer.status_code >= 400:
-            # The client's own request fares no better: its own refusal is what it gets.
-            self.metrics.add("mmu_resent_total", result="failed")
-            flowlist.note(flow, "refused, and so was the original")
-            if answer is not None:
+        draft = call.plan
+        tries: list[tuple[str, bytes]] = [("original", call.original)]
+        if draft.new and draft.replay:
+            tries.insert(0, ("replay", rewrite(call.conversation, draft.table, draft.replay)))
+        for what, body in tries:
+            answer = await resend(flow, body)
+            if answer is None:
+                break
+            if answer.status_code < 400:
+                self.metrics.add("mmu_resent_total", result=f"{what} accepted")
+                logger.error("mitmmu: the provider refused a rewrite and took the %s: %s", what, refusal[:500])
+                flowlist.note(flow, f"refused, {what} sent")
                 flow.response = answer
-            return
-        self.metrics.add("mmu_resent_total", result="accepted")
-        logger.error("mitmmu: the provider refused a rewrite and took the original: %s", refusal[:500])
-        flow.response = answer
-        if call.stored:
-            await self._poison(self.keeper, call, refusal)
-        flowlist.note(flow, "refused, original sent")
-        if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            for event in sse.Reader().feed(answer.content or b""):
-                call.usage = anthropic.stream_usage(event.name, event.data, call.usage)
+                new = [s.anchor for s in draft.new]
+                await self._poison(self.keeper, call, new if what == "replay" or not draft.replay else [], refusal)
+                call.plan = without_new(draft)
+                call.rewritten = what == "replay"
+                if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                    for event in sse.Reader().feed(answer.content or b""):
+                        _hear(call, event)
+                return
+            flow.response = answer
+        self.metrics.add("mmu_resent_total", result="refused")
+        flowlist.note(flow, "refused, and so was the original")
+        last = flow.response.get_text(strict=False) or ""
+        if draft.new and anthropic.refusal_text(last) != anthropic.refusal_text(refusal):
+            # Refused for different reasons: what was new is at fault for the first of them.
+            await self._poison(self.keeper, call, [s.anchor for s in draft.new], refusal)
 
-    async def _poison(self, keeper: Keeper, call: Call, refusal: str) -> None:
-        """Take back what was new; or, if nothing was, everything: that line is left alone from then on."""
-        new = [s.anchor for s in call.plan.new]
-        anchors = new or list(call.plan.splices)
-        state: dict[str, Any] = {} if new else {"hands_off": refusal[:200]}
+    async def _poison(self, keeper: Keeper, call: Call, anchors: list[str], refusal: str) -> None:
+        """Take splices back for good; without any named, all of them: that line is left alone from then on."""
+        if not call.stored:
+            return
+        state: dict[str, Any] = {} if anchors else {"hands_off": refusal[:200]}
         if anthropic.says_bound(refusal):
             state["bound"] = True
         for _ in range(3):
-            view = next((v for v in await keeper.known(call.name) if v.id == call.plan.view.id), call.plan.view)
-            back = poison(view, anchors, call.plan.table.requests)
-            outcome = await keeper.put_back(call.name, view, back, COMMIT_SECONDS, state)
+            known = await self._known(keeper, call.name) or []
+            view = next((v for v in known if v.id == call.plan.view.id), call.plan.view)
+            bad = [a for a in anchors or call.plan.splices if a in view.splices]
+            back = poison(view, bad, call.plan.table.requests)
+            outcome = await keeper.put_back(call.name, view, back, STORE_SECONDS, state)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
                 self.metrics.add("mmu_poisoned_total", len(back))
@@ -459,35 +524,46 @@ class Mitmmu:
         ):
             self.metrics.add("mmu_input_tokens_total", tokens, price=price)
         self.metrics.add("mmu_output_tokens_total", usage.output)
-        view: View = call.plan.view
-        news = told(view, read=usage.read, written=usage.written, written_hour=usage.written_hour)
-        if news and isinstance(view.state, dict):
-            view.state.update(news)
+        news = told(call.plan.view, usage)
+        if call.transformed:
+            self.metrics.add("mmu_transformed_total")
+            if call.rewritten:
+                news["bound"] = True
+        if self.keeper is not None:
+            self.keeper.heard(call.plan.view, news)
         task = asyncio.ensure_future(self._weigh(flow, call, usage))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         """Count tokens off the request's path, tell people what was saved, and calibrate the counter."""
-        splices = call.plan.splices if call.rewritten else {}
+        observing = isinstance(self.keeper, Memory)
+        splices = call.plan.splices if call.rewritten or observing else {}
         weight = await asyncio.to_thread(weigh, call.conversation, call.plan.table, splices, self.counter)
         model = call.conversation.model
         factor, seen = self.factors.get(model, (1.0, 0))
         if weight.exact:
-            factor = calibrate(factor, seen, weight.sent, usage.prompt)
+            factor = calibrate(factor, seen, weight.sent + (weight.saved if observing else 0), usage.prompt)
             self.factors[model] = factor, seen + 1
             if self.hierarchy is not None:
                 self.hierarchy.learn("calibration", model, [round(factor, 4), seen + 1])
         saved = round(weight.saved * factor)
-        self.metrics.add("mmu_saved_tokens_total", saved)
-        flowlist.weigh(flow, sent=usage.prompt, saved=saved)
+        if observing:
+            self.metrics.add("mmu_could_save_tokens_total", saved)
+            flowlist.weigh(flow, sent=usage.prompt - saved, saved=saved)
+        else:
+            self.metrics.add("mmu_saved_tokens_total", saved)
+            flowlist.weigh(flow, sent=usage.prompt, saved=saved)
         logger.info(flow.comment)
 
     # -- the site
 
     def _site(self, flow: http.HTTPFlow) -> None:
         path = flow.request.path.partition("?")[0]
-        if path == "/healthz":
+        peer = flow.client_conn.peername
+        if peer is None or not ip_address(peer[0].partition("%")[0]).is_loopback:
+            flow.response = http.Response.make(403, "Only this machine may look here.\n")
+        elif path == "/healthz":
             off = self.settings is None or self.settings.mode is Mode.OFF
             state = "off" if off else "ok" if self.keeper is not None else "store not open"
             flow.response = http.Response.make(503 if state == "store not open" else 200, f"{state}\n")

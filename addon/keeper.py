@@ -5,11 +5,13 @@ The store knows nothing of plans and the manager nothing of rows; this is the on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,21 +33,26 @@ class Name:
     """Whose request it is, and by what its line is found."""
 
     tenant: str
+    opening: str
+    """Names what stands before the model's first answer."""
     head: str
+    """Names the start of the conversation up to that answer."""
     session: str = ""
     project: str = ""
     client: str = ""
 
 
-def tenant(key: bytes, headers: Mapping[str, str], metadata: Any) -> str:
+def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str) -> str:
     """A keyed hash of who pays: the credential itself is never kept.
 
-    OAuth tokens are renewed in the middle of a conversation, so for them the account that the client states counts.
+    An API key stands for itself. Bearer tokens are renewed in the middle of a conversation, so there the account that
+    the client states counts, or else its session, whose name cannot be guessed.
     """
-    credential = headers.get("x-api-key", "") or headers.get("authorization", "")
-    if credential.startswith("Bearer sk-ant-oat"):
-        credential = _account(metadata) or credential
-    return hmac.new(key, credential.encode("utf-8", "replace"), hashlib.blake2b).hexdigest()[:32]
+    who = f"key {headers.get('x-api-key', '')}"
+    if bearer := headers.get("authorization", ""):
+        account = _account(metadata) or _claimed(bearer)
+        who = f"account {account}" if account else f"session {session}" if session else f"bearer {bearer}"
+    return hmac.new(key, who.encode("utf-8", "replace"), hashlib.blake2b).hexdigest()[:32]
 
 
 def _account(metadata: Any) -> str:
@@ -63,21 +70,34 @@ def _account(metadata: Any) -> str:
     return account if isinstance(account, str) else ""
 
 
+def _claimed(bearer: str) -> str:
+    """Issuer and subject that a JSON web token claims, "" for any other token. They outlast its renewal."""
+    try:
+        _, middle, _ = bearer.removeprefix("Bearer ").split(".")
+        claims = json.loads(urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        return f"{claims['iss']} {claims['sub']}"
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def tenant_key(home: Path) -> bytes:
     """The key of the tenant hash, made on first use; readable by the owner alone."""
     path = home / "tenant.key"
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_bytes()
-        if len(key) != 32:
-            raise ValueError(f"{path.name} is damaged: 32 bytes expected, {len(key)} found") from None
-        return key
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key := secrets.token_bytes(32))
-        file.flush()
-        os.fsync(file.fileno())
+    if not path.exists():
+        # Written whole before it gets its name, so that another process never sees half of it.
+        draft = home / f"tenant.key.{secrets.token_hex(8)}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise ValueError(f"{path} is damaged: 32 bytes expected, {len(key)} found. Without it no stored view is found")
     return key
 
 
@@ -127,31 +147,40 @@ class Keeper:
     def __init__(self, hierarchy: Hierarchy) -> None:
         self.hierarchy = hierarchy
         self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
+        self._latest: OrderedDict[str, tuple[str, View]] = OrderedDict()
         # Lines whose last request went out although the store did not take it: what the provider has really seen.
-        self._unstored: OrderedDict[str, View] = OrderedDict()
+        # Their `requests` is the store's, 0 for a line that it does not have.
+        self._unstored: OrderedDict[str, tuple[str, View]] = OrderedDict()
+        self._news: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
 
     async def known(self, name: Name) -> list[View]:
-        """The lines that start alike or share the session, newest first."""
+        """The lines that start alike or share the session. Raises StoreError."""
+        rows = await self.hierarchy.conversations(name.tenant, name.head, name.session)
+        if not rows and name.opening != name.head:
+            rows = await self.hierarchy.conversations(name.tenant, name.opening, "")
         out: list[View] = []
-        for stored in await self.hierarchy.conversations(name.tenant, name.head, name.session):
-            place = stored.conversation.id, stored.conversation.requests
-            view = self._views.get(place)
-            if view is None:
-                view = _view(stored)
-            self._keep(place, view)
-            seen = self._unstored.get(view.id)
+        for row in rows:
+            place = row.conversation.id, row.conversation.requests
+            view = self._views.get(place) or _view(row)
+            _keep(self._views, place, view)
+            _, seen = self._unstored.get(view.id, ("", None))
             if seen is not None and seen.requests == view.requests:
                 view = replace(view, digests=seen.digests, last_at=seen.last_at, state=seen.state)
-            out.append(view)
+            out.append(self._informed(view))
+        out += [v for owner, v in self._unstored.values() if owner == name.tenant and v.requests == 0]
         return out
+
+    def remembered(self, name: Name) -> list[View]:
+        """The tenant's lines that this process has seen lately, for when the store cannot be read."""
+        lines = {view.id: view for owner, view in self._latest.values() if owner == name.tenant}
+        lines.update((view.id, view) for owner, view in self._unstored.values() if owner == name.tenant)
+        return [self._informed(view) for view in lines.values()]
 
     async def commit(self, name: Name, plan: Plan, seconds: float) -> Outcome:
         """Make a plan durable. Only after STORED may its new splices leave."""
         view = plan.view
         splices = list(view.splices.values()) if plan.birth else plan.new
-        pages = {
-            p.id: records.Page(name.tenant, p.id, p.text.encode("utf-8"), p.kind, p.label) for p in plan.pages
-        }
+        pages = {p.id: records.Page(name.tenant, p.id, p.text.encode("utf-8"), p.kind, p.label) for p in plan.pages}
         batch = Batch(
             conversation=_conversation(name, view),
             expected=view.requests - 1,
@@ -161,15 +190,19 @@ class Keeper:
         outcome = await self.hierarchy.commit(batch, seconds)
         if outcome is Outcome.STORED:
             self._unstored.pop(view.id, None)
-            self._keep((view.id, view.requests), view)
+            _keep(self._views, (view.id, view.requests), view)
+            _keep(self._latest, view.id, (name.tenant, view))
         return outcome
 
-    def sent_unstored(self, plan: Plan) -> None:
+    def sent_unstored(self, name: Name, plan: Plan) -> None:
         """Remember that a request went out with its replay although the store did not take it."""
-        if not plan.birth:
-            self._unstored[plan.view.id] = replace(plan.view, requests=plan.view.requests - 1)
-            if len(self._unstored) > VIEWS:
-                self._unstored.popitem(last=False)
+        view = replace(plan.view, requests=plan.view.requests - 1)
+        _keep(self._unstored, view.id, (name.tenant, view))
+
+    def heard(self, view: View, news: Mapping[str, Any]) -> None:
+        """Remember what a response told of a line; it is stored with the line's next request."""
+        if news:
+            _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})
 
     async def put_back(
         self, name: Name, view: View, splices: Sequence[Splice], seconds: float, state: Mapping[str, Any]
@@ -182,36 +215,50 @@ class Keeper:
             state={**view.state, **state},
         )
         batch = Batch(_conversation(name, after), view.requests, (), [_row(s) for s in splices])
-        return await self.hierarchy.commit(batch, seconds)
+        outcome = await self.hierarchy.commit(batch, seconds)
+        if outcome is Outcome.STORED:
+            _keep(self._views, (after.id, after.requests), after)
+            _keep(self._latest, after.id, (name.tenant, after))
+        return outcome
 
-    def _keep(self, place: tuple[str, int], view: View) -> None:
-        self._views[place] = view
-        self._views.move_to_end(place)
-        if len(self._views) > VIEWS:
-            self._views.popitem(last=False)
+    def _informed(self, view: View) -> View:
+        news = self._news.get(view.id)
+        return replace(view, state={**view.state, **news}) if news else view
+
+
+def _keep[K, V](cache: OrderedDict[K, V], key: K, value: V) -> None:
+    cache[key] = value
+    cache.move_to_end(key)
+    if len(cache) > VIEWS:
+        cache.popitem(last=False)
 
 
 class Memory:
     """A keeper that keeps nothing beyond the process: for observing without leaving a trace."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[tuple[str, str], dict[str, View]] = OrderedDict()
+        self._latest: OrderedDict[str, tuple[str, View]] = OrderedDict()
+        self._news: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
 
     async def known(self, name: Name) -> list[View]:
-        """The lines observed under the name, newest first."""
-        lines = self._lines.get((name.tenant, name.head), {})
-        return sorted(lines.values(), key=lambda view: -view.last_at)
+        """The tenant's lines observed lately."""
+        return self.remembered(name)
+
+    def remembered(self, name: Name) -> list[View]:
+        """The same."""
+        views = [view for owner, view in self._latest.values() if owner == name.tenant]
+        return [replace(v, state={**v.state, **self._news.get(v.id, {})}) for v in views]
 
     async def commit(self, name: Name, plan: Plan, seconds: float) -> Outcome:
         """Remember the plan."""
         del seconds
-        place = name.tenant, name.head
-        lines = self._lines.setdefault(place, {})
-        lines[plan.view.id] = plan.view
-        self._lines.move_to_end(place)
-        if len(self._lines) > VIEWS:
-            self._lines.popitem(last=False)
+        _keep(self._latest, plan.view.id, (name.tenant, plan.view))
         return Outcome.STORED
 
-    def sent_unstored(self, plan: Plan) -> None:
+    def sent_unstored(self, name: Name, plan: Plan) -> None:
         """Nothing to do: what is kept in memory is always taken."""
+
+    def heard(self, view: View, news: Mapping[str, Any]) -> None:
+        """Remember what a response told of a line."""
+        if news:
+            _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})

@@ -6,7 +6,7 @@ which the change is free:
 
 - cold: the provider's cache of the conversation has expired, and the prefix will be written again anyway;
 - edit: the client changed or rewound its own history; everything behind the first change is new to the provider;
-- uncached: the client asks for no caching and the provider reports none, so every token is full price on every turn.
+- uncached: the client asks for no caching and the provider reported none, so every token is full price on every turn.
 
 At an epoch everything dead leaves in one batch; between epochs nothing does. A model switch is no epoch by itself: the
 cache of the first model is still warm, and clients do go back and forth.
@@ -76,25 +76,17 @@ class Policy:
 
 
 def time_to_live(view: View) -> float | None:
-    """Seconds the provider keeps the conversation's cache after a request; None when nothing is cached."""
-    told = view.state.get("told")
-    if isinstance(told, int | float):
-        return float(told)
-    asked = view.state.get("ttl")
-    if isinstance(asked, int | float):
-        return float(asked)
-    return DEFAULT_TTL if view.state.get("cached") else None
+    """Seconds the provider keeps the conversation's cache after a request; None when it is known to cache nothing."""
+    for known in (view.state.get("told"), view.state.get("ttl")):
+        if isinstance(known, int | float):
+            return float(known)
+    return None if view.state.get("cached") is False else DEFAULT_TTL
 
 
-def is_cold(view: View, now: float) -> bool:
-    """Whether the provider's cache of the line has expired for every model that used it."""
-    ttl = time_to_live(view)
-    if ttl is None:
-        return True
-    models = view.state.get("models")
-    last = max([view.last_at, *(models.values() if isinstance(models, Mapping) else ())])
-    idle: float = now - last
-    return idle > ttl + max(SLACK, ttl / 8)
+def is_cold(line: Line, now: float) -> bool:
+    """Whether the provider's cache of the prefix has expired, for every model and line that used it."""
+    ttl = time_to_live(line.parent) if line.parent is not None else DEFAULT_TTL
+    return ttl is None or now - line.used_at > ttl + max(SLACK, ttl / 8)
 
 
 def epoch(conversation: Conversation, line: Line, now: float, policy: Policy) -> Epoch | None:
@@ -105,7 +97,7 @@ def epoch(conversation: Conversation, line: Line, now: float, policy: Policy) ->
         return None
     if conversation.ttl is None and time_to_live(line.parent) is None:
         return Epoch(Occasion.UNCACHED, 0)
-    if is_cold(line.parent, now):
+    if is_cold(line, now):
         return Epoch(Occasion.COLD, 0)
     if line.how is Descent.DIVERGED:
         return Epoch(Occasion.EDIT, line.seen)
@@ -122,10 +114,14 @@ def new_human_turn(conversation: Conversation) -> bool:
     return False
 
 
-def reasoning_to_drop(conversation: Conversation, table: Table, occasion: Epoch) -> list[Reasoning] | None:
+def reasoning_to_drop(
+    conversation: Conversation, table: Table, occasion: Epoch, splices: Mapping[str, Splice]
+) -> list[Reasoning] | None:
     """All signed reasoning, if this is a moment to remove it with the pages before it; None if it is not."""
     if occasion.occasion is not Occasion.COLD or not new_human_turn(conversation):
         return None
+    if any((s := splices.get(r.anchor)) is not None and s.change is not Change.DROP for r in table.reasoning):
+        return None  # its removal was refused before
     if any(r.cut is None for r in table.reasoning):
         return None
     # An answer that consists of reasoning alone would be left without content.
@@ -199,6 +195,11 @@ def victims(
     return [e for e in table.entries if e.anchor in chosen]
 
 
-def last_signed(reasoning: Sequence[Reasoning]) -> int:
-    """Index of the last message with signed reasoning, -1 for none."""
-    return max((r.message for r in reasoning), default=-1)
+def last_signed(reasoning: Sequence[Reasoning], splices: Mapping[str, Splice]) -> int:
+    """Index of the last message whose signed reasoning is still sent, -1 for none."""
+    return max((r.message for r in reasoning if not _dropped(r, splices)), default=-1)
+
+
+def _dropped(reasoning: Reasoning, splices: Mapping[str, Splice]) -> bool:
+    found = splices.get(reasoning.anchor)
+    return found is not None and found.change is Change.DROP

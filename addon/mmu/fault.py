@@ -83,7 +83,10 @@ def unserved(entry: Entry, earlier: Iterable[Entry], splices: Mapping[str, Splic
     """The evicted read that a client's "unchanged" answer points at; None when it is resident or unknown."""
     if entry.subject.act is not Act.READ or not says_unchanged(entry.block.text):
         return None
-    before = [e for e in earlier if _same(e, entry) and not says_unchanged(e.block.text)]
-    if not before or not _gone(before[-1], splices):
-        return None
-    return before[-1]
+    for before in reversed([e for e in earlier if _same(e, entry) and not e.block.error]):
+        found = splices.get(before.anchor)
+        if not says_unchanged(before.block.text):
+            return before if _gone(before, splices) else None
+        if found is not None and found.change is Change.SERVE:
+            return None
+    return None

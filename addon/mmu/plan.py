@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 from addon.mmu.admit import fold, resident
-from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, victims
+from addon.mmu.evict import Epoch, Policy, Size, epoch, last_signed, reasoning_to_drop, victims
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
 from addon.mmu.page import Page, page_id
@@ -34,6 +35,7 @@ from addon.mmu.view import (
 )
 from addon.wire.conversation import Conversation
 from addon.wire.scan import splice
+from addon.wire.usage import Usage
 
 
 @dataclass(slots=True)
@@ -80,13 +82,11 @@ class _Draft:
         self.known = known
         self.request = request
         self.splices = standing(known, table)
-        self.new: list[Splice] = []
+        self.new: dict[str, Splice] = {}
         self.pages: list[Page] = []
         self.odd = 0
 
-    def add(
-        self, entry: Entry, change: Change, text: str, needs: tuple[str, ...] = (), kept: str | None = None
-    ) -> None:
+    def add(self, entry: Entry, change: Change, text: str, needs: tuple[str, ...] = ()) -> None:
         """Replace an entry's text. Left alone when the client's literal could not be rebuilt from it."""
         spelled = spelling_of(self.conversation, entry)
         if spelled is None:
@@ -95,10 +95,23 @@ class _Draft:
         self.pages.append(Page(entry.page, entry.block.text, "result", entry.subject.label))
         self._put(entry.anchor, change, entry.page, text, spelled, needs)
 
+    def evict(self, entry: Entry) -> None:
+        """Replace an entry by the handle of the page that stands in the view."""
+        page, stands = entry.page, entry.block.text
+        found = self.splices.get(entry.anchor)
+        if found is not None and found.change is Change.SERVE and found.text is not None:
+            stands = found.text
+            page = page_id(blake2b(stands.encode("utf-8"), digest_size=16).digest())
+        self.add(entry, Change.EVICT, handle(page, entry.subject, stands))
+
+    def raw(self, reasoning: Reasoning) -> str:
+        """What removing a reasoning block takes out of the text."""
+        start, end = reasoning.cut or (0, 0)
+        return self.conversation.text[start:end]
+
     def drop(self, reasoning: Reasoning) -> None:
         """Remove a reasoning block."""
-        start, end = reasoning.cut or (0, 0)
-        self.pages.append(Page(reasoning.page, self.conversation.text[start:end], "reasoning", "reasoning"))
+        self.pages.append(Page(reasoning.page, self.raw(reasoning), "reasoning", "reasoning"))
         self._put(reasoning.anchor, Change.DROP, reasoning.page, None, "utf8", ())
 
     def _put(
@@ -107,8 +120,7 @@ class _Draft:
         before = self.known.get(anchor)
         generation = 0 if before is None else before.generation + 1
         new = Splice(anchor, generation, change, page, text, spelled, needs, self.request)
-        self.splices[anchor] = new
-        self.new.append(new)
+        self.splices[anchor] = self.new[anchor] = new
 
 
 def _is_bound(conversation: Conversation, parent: View | None) -> bool:
@@ -118,11 +130,12 @@ def _is_bound(conversation: Conversation, parent: View | None) -> bool:
 def _admit(draft: _Draft, arrived: list[Entry]) -> None:
     """Fold what just arrived, and serve what the client only said was unchanged."""
     entries = draft.table.entries
-    order = {e.anchor: n for n, e in enumerate(entries)}
+    shown = [e for e in entries if e.message >= draft.table.forgotten]
+    order = {e.anchor: n for n, e in enumerate(shown)}
     for entry in arrived:
-        if entry.anchor in draft.known:
+        if entry.anchor in draft.known or entry.anchor not in order:
             continue
-        earlier = entries[: order[entry.anchor]]
+        earlier = shown[: order[entry.anchor]]
         missing = unserved(entry, earlier, draft.splices)
         if missing is not None:
             draft.add(entry, Change.SERVE, missing.block.text)
@@ -134,20 +147,24 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
 
 def _evict(draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bool) -> bool:
     """Evict what is dead. Returns whether anything left."""
-    floor = last_signed(draft.table.reasoning) if bound else -1
+    floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
     chosen = victims(draft.table, draft.splices, occasion.start, policy, size, floor)
     drops: list[Reasoning] = []
     if floor >= 0:
-        removable = reasoning_to_drop(draft.conversation, draft.table, occasion)
+        removable = reasoning_to_drop(draft.conversation, draft.table, occasion, draft.splices)
         if removable:
             more = victims(draft.table, draft.splices, occasion.start, policy, size)
-            if len(more) > len(chosen):
-                chosen, drops = more, [r for r in removable if r.anchor not in draft.splices]
+            lost = [r for r in removable if r.anchor not in draft.splices]
+            # Reasoning cannot be recalled, so it is only given up for pages that weigh more than it does.
+            spare = {e.anchor for e in chosen}
+            freed = sum(size(e.block.text, e.block.digest) for e in more if e.anchor not in spare)
+            if freed > sum(size(draft.raw(r), None) for r in lost):
+                chosen, drops = more, lost
     for entry in chosen:
-        draft.add(entry, Change.EVICT, handle(entry.page, entry.subject, entry.block.text))
+        draft.evict(entry)
     for reasoning in drops:
         draft.drop(reasoning)
-    return bool(draft.new)
+    return bool(chosen)
 
 
 def _seen_before(conversation: Conversation, found: Line) -> set[int]:
@@ -179,6 +196,7 @@ def _next_view(
         return replace(
             parent, requests=parent.requests + 1, digests=digests, last_at=now, splices=splices, state=state
         )
+    state.pop("hands_off", None)
     return View(fresh_id, 1, digests, now, splices, state)
 
 
@@ -208,21 +226,20 @@ def plan(
 
     if not (parent is not None and parent.state.get("hands_off")):
         bound = _is_bound(conversation, parent)
-        floor = last_signed(table.reasoning) if bound else -1
         if found.how is not Descent.REPEATED:
+            # Only the tail: what stands before the model's last answer has been sent before, if not by this proxy.
             seen = _seen_before(conversation, found)
-            arrived = [e for e in table.entries if e.message not in seen and e.message > floor]
-            newest = [e for e in arrived if e.arrival == table.requests]
-            out.faults = faults(newest, [e for e in table.entries if e.arrival < table.requests], replayed)
-            if policy.name != "fifo":
+            arrived = [e for e in table.entries if e.arrival == table.requests and e.message not in seen]
+            out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
+            if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived)
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is not None and _evict(draft, occasion, policy, size, bound):
             out.epoch = occasion
 
     inherited = dict(log) if found.how is not Descent.DIVERGED else {a: s for a, s in log.items() if a in replayed}
-    inherited.update((s.anchor, s) for s in draft.new)
-    out.new, out.pages, out.odd = draft.new, draft.pages, draft.odd
+    inherited.update(draft.new)
+    out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices
     out.view = _next_view(conversation, found, inherited, fresh_id, now)
     return out
@@ -249,16 +266,19 @@ def poison(view: View, anchors: Sequence[str], request: int) -> list[Splice]:
     return out
 
 
-def told(view: View, *, read: int, written: int, written_hour: int) -> dict[str, Any]:
-    """What a response's usage adds to a line's state: the time to live it was really cached for, and that it was."""
+CACHEABLE = 8192
+"""Tokens of a prompt that every provider would cache if it cached anything."""
+
+
+def told(view: View, usage: Usage) -> dict[str, Any]:
+    """What a response's usage adds to a line's state: whether it is cached, and for how long it really was."""
     state: dict[str, Any] = {}
-    if written_hour:
+    if usage.written_hour:
         state["told"] = 3600.0
-    elif written:
+    elif usage.written:
         state["told"] = 300.0
-    if read or written or written_hour:
+    if usage.read or usage.written or usage.written_hour:
         state["cached"] = True
+    elif usage.prompt >= CACHEABLE and not view.state.get("cached"):
+        state["cached"] = False
     return {k: v for k, v in state.items() if view.state.get(k) != v}
-
-
-__all__ = ["Occasion", "Plan", "page_id", "plan", "poison", "rewrite", "told", "without_new"]

@@ -123,6 +123,8 @@ class Table:
     """Answers of the model so far; the ordinal of the request being planned."""
     edits: dict[str, int]
     """Path to the request that brought the answer of its last edit."""
+    forgotten: int = 0
+    """How many first messages the provider no longer shows."""
     by_anchor: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -133,7 +135,7 @@ def page_table(conversation: Conversation) -> Table:
     """Lay out a transcript: every tool result with its anchor and what its call was about."""
     subjects: dict[str, Subject] = {}
     answers: dict[tuple[str, int], int] = {}
-    table = Table([], [], 0, {})
+    table = Table([], [], 0, {}, conversation.forgotten)
     for number, message in enumerate(conversation.messages):
         for index, block in enumerate(message.blocks):
             if block.kind is Kind.CALL:
@@ -182,6 +184,8 @@ class Line:
     """The known line it continues or departs from."""
     seen: int
     """How many of its first messages the provider has been sent before, as this line's view has them."""
+    used_at: float = 0.0
+    """When the provider was last sent any of this prefix, by this line or one that shares its start; epoch seconds."""
 
 
 def _shared(one: bytes, other: bytes) -> int:
@@ -204,9 +208,13 @@ def line(conversation: Conversation, table: Table, known: Sequence[View]) -> Lin
     digests = conversation.digests
     total = len(conversation.messages)
     best: tuple[int, float, View] | None = None
+    used_at = 0.0
     for view in known:
         shared = _shared(digests, view.digests)
         kept = shared or any(anchor in table.by_anchor for anchor in view.splices)
+        if shared:
+            models = view.state.get("models")
+            used_at = max([used_at, view.last_at, *(models.values() if isinstance(models, Mapping) else ())])
         if kept and (best is None or (shared, view.last_at) > best[:2]):
             best = shared, view.last_at, view
     if best is None:
@@ -217,11 +225,11 @@ def line(conversation: Conversation, table: Table, known: Sequence[View]) -> Lin
     shared, _, view = best
     stored = len(view.digests) // DIGEST
     if shared == total:
-        return Line(Descent.REPEATED, view, total)
+        return Line(Descent.REPEATED, view, total, used_at)
     # Clients send short asides on top of a conversation, and touch up its last message; that is no new line.
     if shared and shared >= stored - 1:
-        return Line(Descent.CONTINUED, view, shared)
-    return Line(Descent.DIVERGED, view, shared)
+        return Line(Descent.CONTINUED, view, shared, used_at)
+    return Line(Descent.DIVERGED, view, shared, used_at)
 
 
 def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
@@ -232,11 +240,15 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
         if found is not None and reasoning.cut is not None:
             here[reasoning.anchor] = found
 
-    def resident(anchor: str) -> bool:
-        found = here.get(anchor)
-        return anchor in table.by_anchor and (found is None or found.change is Change.ORIGINAL)
+    def stands_on(anchor: str, needed: str) -> bool:
+        target, found = table.by_anchor.get(needed), here.get(needed)
+        if target is None or (found is not None and found.change is not Change.ORIGINAL):
+            return False
+        return target.message >= table.forgotten or table.by_anchor[anchor].message < table.forgotten
 
-    return {a: s for a, s in here.items() if s.change is not Change.FOLD or all(map(resident, s.needs))}
+    return {
+        a: s for a, s in here.items() if s.change is not Change.FOLD or all(stands_on(a, needed) for needed in s.needs)
+    }
 
 
 def literal_of(conversation: Conversation, entry: Entry) -> tuple[int, int]:

@@ -34,9 +34,9 @@ def note(flow: http.HTTPFlow, text: str) -> None:
 
 def weigh(flow: http.HTTPFlow, *, sent: int, saved: int) -> None:
     """Put the weight in front: `mmu: 81.2k -> 54.3k tokens, 3 folded, ...`."""
-    _, _, rest = flow.comment.partition(": ")
+    before, _, rest = flow.comment.partition(": ")
     weight = f"{_k(sent + saved)} -> {_k(sent)} tokens" if saved else f"{_k(sent)} tokens"
-    flow.comment = f"mmu: {weight}, {rest}"
+    flow.comment = f"{before}: {weight}, {rest}"
 
 
 def _k(tokens: int) -> str:

@@ -20,6 +20,8 @@ HELP: Mapping[str, str] = {
     "mmu_broken_rules_total": "Rewrites held back because they would have broken a rule.",
     "mmu_odd_spellings_total": "Results left alone because their JSON spelling could not be rebuilt.",
     "mmu_store_outcomes_total": "Commits, by outcome.",
+    "mmu_replay_only_total": "Requests that left without their new splices, by reason.",
+    "mmu_transformed_total": "Responses that report reasoning dropped by the provider.",
     "mmu_resent_total": "Refused rewrites resent as the original, by what came of it.",
     "mmu_poisoned_total": "Splices taken back for good after a refusal.",
     "mmu_failures_total": "Failures inside mitmmu that were survived, by place.",
@@ -28,6 +30,7 @@ HELP: Mapping[str, str] = {
     "mmu_input_tokens_total": "Input tokens the provider reported, by price class.",
     "mmu_output_tokens_total": "Output tokens the provider reported.",
     "mmu_saved_tokens_total": "Input tokens kept out of requests, counted and calibrated.",
+    "mmu_could_save_tokens_total": "The same in observe mode, where nothing was kept out.",
 }
 
 

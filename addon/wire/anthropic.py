@@ -263,11 +263,32 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
         digests=b"".join([message.digest for message in messages]),
         stream=stream,
         ttl=max(asked, default=None),
+        forgotten=_forgotten(messages),
+        clears=_clears(top),
         bound=binds_reasoning(model),
         breakpoints=marks + tool_marks + len(asked),
         places={key: (start, end) for key, (_, start, end) in top.items()},
         options={key: got for key, (got, _, _) in top.items() if key in ("thinking", "tool_choice", "metadata")},
     )
+
+
+def _forgotten(messages: list[Message]) -> int:
+    """What stands before the last compaction block is ignored by the provider."""
+    for number in range(len(messages) - 1, -1, -1):
+        if any(b.kind is Kind.OTHER and b.name == "compaction" for b in messages[number].blocks):
+            return number
+    return 0
+
+
+def _clears(top: Mapping[str, Field]) -> bool:
+    """Whether `context_management` asks for more than the clearing of old thinking."""
+    management = top.get("context_management", (None,))[0]
+    if management is None:
+        return False
+    edits = management.get("edits", ()) if isinstance(management, dict) else None
+    if not isinstance(edits, list | tuple):
+        return True
+    return any(not isinstance(e, dict) or not str(e.get("type", "")).startswith("clear_thinking") for e in edits)
 
 
 def key(conversation: Conversation) -> str:
@@ -313,13 +334,32 @@ def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:
     return now if before is None else before.updated(now)
 
 
+def drops_reasoning(event: str, data: str) -> bool:
+    """Whether a stream's first event reports that the provider dropped reasoning whose prefix had changed."""
+    if event != "message_start" or '"input_transformations"' not in data:
+        return False
+    try:
+        return bool(json.loads(data)["message"]["input_transformations"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 # The words of a refusal that a rewrite could have caused. Too long a prompt is not one: the original is longer.
-_TOO_LONG = re.compile(r"too long|too large|exceed|maximum", re.IGNORECASE)
+_TOO_LONG = re.compile(r"too long|too large|exceeds? (?:the )?(?:context|token|limit)", re.IGNORECASE)
 
 
 def rewrite_may_have_caused(status: int, body: str) -> bool:
     """Whether an error answer could be due to what we changed, so that the original is worth one try."""
     return status in (400, 422) and _TOO_LONG.search(body) is None
+
+
+def refusal_text(body: str) -> str:
+    """The message of an error answer, without what differs between two equal refusals."""
+    try:
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        return body
+    return message if isinstance(message, str) else body
 
 
 def says_bound(refusal: str) -> bool:

@@ -44,7 +44,7 @@ def subject(tool: str, arguments: Any) -> Subject:
 
 
 # `12\tcode` and `12→code` Claude Code, `12: code` opencode, `12 | code` cline, `12|code` others.
-_NUMBER = re.compile(r" *(\d+)(\t|→|: ?| \| ?|\|)")
+_NUMBER = re.compile(r" *(\d{1,9})(\t|→|: ?| \| ?|\|)")
 
 
 def numbered(lines: list[str]) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any
 
 
@@ -116,6 +117,10 @@ class Conversation:
     stream: bool = False
     ttl: float | None = None
     """Seconds the client asked the provider to cache the messages for; None when it asked for no caching."""
+    forgotten: int = 0
+    """How many first messages the provider no longer shows the model: it has compacted them."""
+    clears: bool = False
+    """The client has the provider clear old results or compact by itself, so what is sent may not be what is shown."""
     bound: bool = False
     """The model refuses signed reasoning whose prefix changed."""
     breakpoints: int = 0
@@ -126,9 +131,18 @@ class Conversation:
     """Other top-level members that matter to a decision or a rule."""
 
     @property
+    def opening(self) -> str:
+        """Names what stands before the model's first answer, in hex: stable over restarts, resumes and new headers."""
+        return self._name(self._first_answer)
+
+    @property
     def head(self) -> str:
-        """Names the conversation by its first user message, in hex: stable over restarts, resumes and new headers."""
-        for message in self.messages:
-            if message.role == "user":
-                return message.digest.hex()
-        return ""
+        """Names the start of the conversation up to the first answer: prompts are used again, answers come but once."""
+        return self._name(self._first_answer + 1)
+
+    @property
+    def _first_answer(self) -> int:
+        return next((n for n, m in enumerate(self.messages) if m.role == "assistant"), len(self.messages))
+
+    def _name(self, messages: int) -> str:
+        return blake2b(self.digests[: 8 * messages], digest_size=12).hexdigest()

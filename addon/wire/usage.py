@@ -22,7 +22,10 @@ class Usage:
         return self.fresh + self.read + self.written + self.written_hour
 
     def updated(self, later: Usage) -> Usage:
-        """A later report of the same response; it may leave out the input counts."""
-        if later.prompt:
+        """A later report of the same response. It may leave out the input counts, or only how long was written for."""
+        if not later.prompt:
+            return Usage(self.fresh, self.read, self.written, self.written_hour, later.output)
+        if later.written_hour:
             return later
-        return Usage(self.fresh, self.read, self.written, self.written_hour, later.output)
+        hour = min(self.written_hour, later.written)
+        return Usage(later.fresh, later.read, later.written - hour, hour, later.output)

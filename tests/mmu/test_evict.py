@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from addon.mmu.evict import Occasion, Policy
-from addon.mmu.plan import Plan, plan, rewrite, without_new
+from addon.mmu.plan import Plan, plan, rewrite, told, without_new
 from addon.mmu.view import Change, Descent, View
 from addon.wire import anthropic
+from addon.wire.usage import Usage
 
 POLICY = Policy(file_age=4, output_age=2, least=50)
 LONG = "\n".join(f"{n}\tsome line of a file that is long enough to matter, number {n}" for n in range(1, 60))
@@ -24,6 +25,7 @@ class Session:
         self.views: list[View] = []
         self.now = 0.0
         self.calls = 0
+        self.more: dict[str, Any] = {}
 
     def call(self, tool: str, arguments: dict[str, Any], text: str = "", idle: float = 5.0, **more: Any) -> None:
         self.calls += 1
@@ -36,7 +38,7 @@ class Session:
         self.now += idle
 
     def request(self, **more: Any) -> Plan:
-        body = {"model": self.model, "max_tokens": 9, "messages": self.messages}
+        body = {"model": self.model, "max_tokens": 9, "messages": self.messages, **self.more}
         if self.ttl:
             body["cache_control"] = {"type": "ephemeral", "ttl": self.ttl}
         read = anthropic.parse(json.dumps(body).encode())
@@ -92,7 +94,12 @@ def test_without_caching_every_request_may_evict() -> None:
     session = Session(ttl="")
     for n in range(5):
         session.call(*bash(n))
-        made = session.request()
+        assert session.request().epoch is None
+    report = told(session.views[0], Usage(fresh=20_000))
+    assert report == {"cached": False}
+    session.views = [replace(session.views[0], state={**session.views[0].state, **report})]
+    session.call(*bash(5))
+    made = session.request()
     assert made.epoch is not None
     assert made.epoch.occasion is Occasion.UNCACHED
 
@@ -251,3 +258,90 @@ def test_without_new_goes_back_to_what_stood_before() -> None:
     assert bare.splices == {}
     assert bare.view.splices == {}
     assert bare.view.digests == made.view.digests
+
+
+def test_a_sibling_that_shares_the_prefix_keeps_it_warm() -> None:
+    session = Session()
+    play(session, 8)
+    sibling = replace(session.views[0], id="sibling", last_at=session.now + 390)
+    session.call(*bash(9), idle=400)
+    session.views = [session.views[0], sibling]
+    assert session.request().epoch is None
+
+
+def test_what_a_restarted_proxy_did_not_see_go_by_is_not_folded_later() -> None:
+    session = Session()
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.call(*bash(1))
+    made = session.request()
+    assert made.line.how is Descent.CONTINUED
+    assert made.new == []
+
+
+def test_nothing_is_folded_where_the_provider_clears_results_by_itself() -> None:
+    edits = {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}
+    for more, expected in (({}, 1), (edits, 0), ({"context_management": {"edits": [{"type": "clear_thinking_x"}]}}, 1)):
+        session = Session()
+        session.more = more
+        session.call("Read", {"file_path": "a.py"}, LONG)
+        session.request()
+        session.call("Read", {"file_path": "a.py"}, LONG)
+        assert session.request().count(Change.FOLD) == expected
+
+
+def test_what_stands_before_a_server_side_compaction_is_not_resident() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    session.messages.append({"role": "assistant", "content": [{"type": "compaction", "content": "so far"}]})
+    session.messages.append({"role": "user", "content": "go on"})
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.calls += 1
+    assert session.request().new == []
+
+
+def test_an_evicted_page_that_had_been_served_is_named_by_what_it_shows() -> None:
+    session = Session()
+    stub = "File unchanged since last read. The content from the earlier Read tool_result is still current."
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    play(session, 12)
+    session.call(*bash(50), idle=4000)
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, stub)
+    served = session.request()
+    assert served.count(Change.SERVE) == 1
+    session.call("Read", {"file_path": "a.py"}, stub)
+    assert session.request().count(Change.SERVE) == 0
+    call = session.calls - 1
+    for n in range(60, 90):
+        session.call(*bash(n))
+        session.request()
+    session.call(*bash(99), idle=4000)
+    session.request()
+    assert session.text(call).startswith(f"[mmu page {served.new[0].page}") is False
+    assert "lines 1-59" in session.text(call)
+
+
+def test_reasoning_is_given_up_only_for_pages_that_weigh_more() -> None:
+    for weight, dropped in ((10, True), (100_000, False)):
+        session = Session(model="claude-opus-5-5")
+        for n in range(6):
+            session.call(*bash(n))
+            thinking = {"type": "thinking", "thinking": "x" * weight, "signature": "s"}
+            session.messages[-2]["content"].insert(0, thinking)
+            session.request()
+        session.messages.append({"role": "assistant", "content": "done"})
+        session.messages.append({"role": "user", "content": "next"})
+        session.now += 4000
+        made = session.request()
+        assert (made.count(Change.DROP) == 6) is dropped
+        assert bool(evicted(made)) is dropped
+
+
+def test_digits_without_end_are_no_line_number() -> None:
+    session = Session()
+    for _ in range(2):
+        session.call("Read", {"file_path": "a.py"}, "\n".join(["9" * 5000 + "\tx"] * 9))
+        session.request()

@@ -154,12 +154,12 @@ class Play:
 
     def keep(self, draft: Plan, out: bytes, outage: bool) -> None:
         if not outage:
-            self.lines[draft.view.id] = through_the_store(draft.view)
+            learned = {} if self.caching else {"cached": False}
+            view = replace(draft.view, state={**draft.view.state, **learned})
+            self.lines[draft.view.id] = through_the_store(view)
             self.plans.append(draft)
-        elif not draft.birth:
-            self.lines[draft.view.id] = replace(draft.view, requests=draft.view.requests - 1)
         else:
-            self.sent.pop(draft.view.id, None)
+            self.lines[draft.view.id] = replace(draft.view, requests=draft.view.requests - 1)
 
     def same_again(self, client: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""

@@ -66,7 +66,9 @@ def events(message: dict[str, Any]) -> Iterator[Event]:
             yield "content_block_delta", {"type": "content_block_delta", "index": index, "delta": delta}
         yield "content_block_stop", {"type": "content_block_stop", "index": index}
     stop = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
-    yield "message_delta", {"type": "message_delta", "delta": stop, "usage": message["usage"]}
+    # the closing usage repeats the totals but not how long was written for
+    usage = {key: value for key, value in message["usage"].items() if key != "cache_creation"}
+    yield "message_delta", {"type": "message_delta", "delta": stop, "usage": usage}
     yield "message_stop", {"type": "message_stop"}
 
 
