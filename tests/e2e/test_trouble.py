@@ -114,6 +114,40 @@ def test_a_refused_rewrite_is_sent_again_as_the_client_wrote_it(tmp_path: Path) 
     assert len(carried) == len(set(carried)), "a refused stand-in was sent again"
 
 
+def test_under_bound_reasoning_a_refused_rewrite_gives_way_to_what_was_sent_before(tmp_path: Path) -> None:
+    """There the client's own request would be refused too: the reasoning was made behind the rewritten prefix."""
+    session = build(4, 60, thinking=True)
+    seen_before: list[tuple[str, str]] = []
+    unwelcome: list[tuple[str, str]] = []
+
+    def picky(replies: list[dict[str, Any]]) -> Any:
+        def reply(request: Request) -> dict[str, Any]:
+            fresh = [found for found in stand_ins(request.body) if found not in seen_before]
+            seen_before.extend(fresh)
+            if fresh and len(seen_before) % 2 == 0:
+                unwelcome.extend(fresh)
+                message = "messages.2.content.0: this content is not welcome"
+                return {"error": {"status": 400, "type": "invalid_request_error", "message": message}}
+            return replies[request.turn]
+
+        return reply
+
+    with world(tmp_path) as there:
+        agent = there.agent(session, retries=0, model="claude-opus-5-5")
+        for name, replies in session.scripts.items():
+            there.up.script(name, picky(replies))
+        played = list(agent.play())
+        seen = there.seen(agent.label)
+        metrics = there.proxy.metrics()
+    assert len(texts(played)) == 60
+    refused = [n for n, record in enumerate(seen) if record.status == 400]
+    assert refused
+    assert all(seen[n + 1].status == 200 for n in refused)
+    assert metrics['mmu_resent_total{result="replay accepted"}'] > 0
+    later = [found for n, record in enumerate(seen) if n not in refused for found in stand_ins(json.loads(record.body))]
+    assert not set(later) & set(unwelcome)
+
+
 def test_a_request_the_client_got_wrong_is_refused_once(tmp_path: Path) -> None:
     session = build(1, 2)
     error = {"error": {"status": 400, "type": "invalid_request_error", "message": "max_tokens: too large"}}

@@ -1,0 +1,209 @@
+"""Where plans meet the store: lines are found again whoever asks, and what was sent unstored is not forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from base64 import urlsafe_b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from addon.keeper import Keeper, Name, tenant, tenant_key
+from addon.mmu.evict import Policy
+from addon.mmu.plan import Plan, plan, poison, rewrite, without_new
+from addon.mmu.view import Change, Descent, View
+from addon.wire import anthropic
+from storage.records import Outcome
+from storage.tiers import Hierarchy
+
+LONG = "\n".join(f"{n}\tline {n} of a file that is read more than once" for n in range(1, 60))
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'mmu.db'}"
+
+
+def messages(reads: int, answer: str = "", prompt: str = "begin") -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = [{"role": "user", "content": prompt}]
+    for n in range(reads):
+        use = {"type": "tool_use", "id": f"{answer}t{n}", "name": "Read", "input": {"file_path": "a.py"}}
+        out.append({"role": "assistant", "content": [use]})
+        result = {"type": "tool_result", "tool_use_id": f"{answer}t{n}", "content": LONG}
+        out.append({"role": "user", "content": [result]})
+    return out
+
+
+def request(keeper_known: list[View], content: list[dict[str, Any]], now: float = 0.0, line: str = "line") -> Any:
+    body = {"model": "claude-opus-4-8", "messages": content, "cache_control": {"type": "ephemeral"}}
+    read = anthropic.parse(json.dumps(body).encode())
+    return read, plan(read, keeper_known, now, Policy(), lambda t, _: len(t) // 4, line)
+
+
+def name_of(content: list[dict[str, Any]], session: str = "") -> Name:
+    read, _ = request([], content)
+    return Name("tenant", read.opening, read.head, session)
+
+
+async def send(
+    keeper: Keeper, content: list[dict[str, Any]], line: str = "line", session: str = ""
+) -> tuple[Plan, bytes]:
+    """One request as the hooks make it: known, planned, committed; again when another writer was first."""
+    name = name_of(content, session)
+    for _ in range(2):
+        read, made = request(await keeper.known(name), content, line=line)
+        outcome = await keeper.commit(name, made, 5.0)
+        if outcome is Outcome.STORED:
+            return made, rewrite(read, made.table, made.splices)
+    raise AssertionError(outcome)
+
+
+async def test_another_process_goes_on_where_the_first_stopped(url: str) -> None:
+    one = Keeper(await Hierarchy.open(url))
+    await send(one, messages(1))
+    made, body = await send(one, messages(2))
+    assert made.count(Change.FOLD) == 1
+    other = Keeper(await Hierarchy.open(url))
+    again, same = await send(other, messages(2))
+    assert again.line.how is Descent.REPEATED
+    assert same == body
+    # The first process does not know of that; it is told, and looks again.
+    name = name_of(messages(3))
+    _, stale = request([made.view], messages(3))
+    assert await one.commit(name, stale, 5.0) is Outcome.STALE
+    made, _ = await send(one, messages(3))
+    assert made.line.how is Descent.CONTINUED
+    for keeper in (one, other):
+        await keeper.hierarchy.close()
+
+
+async def test_many_conversations_with_one_first_prompt_keep_their_views(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    count = 50
+    for turn in range(4):
+        for n in range(count):
+            made, _ = await send(keeper, messages(turn, f"answer-{n}-"), line=f"line-{n}-{turn}")
+            if turn > 1:
+                assert made.line.how is Descent.CONTINUED
+                assert made.view.requests > turn - 1
+    await keeper.hierarchy.close()
+
+
+async def test_a_line_that_could_not_be_stored_is_remembered_as_it_was_sent(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    content = messages(2)
+    name = name_of(content)
+    _, made = request(await keeper.known(name), content)
+    assert made.line.how is Descent.JOINED
+    bare = without_new(made)
+    keeper.sent_unstored(name, bare)
+    made, _ = await send(keeper, messages(3), line="other")
+    assert made.line.how is Descent.CONTINUED
+    assert made.birth
+    assert made.view.id == "line"
+    assert all(s.anchor.startswith("t2#") for s in made.new), "what went out whole was folded later"
+    reopened = Keeper(await Hierarchy.open(url))
+    assert [v.id for v in await reopened.known(name_of(messages(3)))] == ["line"]
+    for each in (keeper, reopened):
+        await each.hierarchy.close()
+
+
+async def test_what_was_taken_back_stays_back(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    await send(keeper, messages(1))
+    made, folded = await send(keeper, messages(2))
+    back = poison(made.view, [made.new[0].anchor], 1)
+    name = name_of(messages(2))
+    assert await keeper.put_back(name, made.view, back, 5.0, {"bound": True}) is Outcome.STORED
+    other = Keeper(await Hierarchy.open(url))
+    for each in (keeper, other):
+        made, body = await send(each, messages(2))
+        assert body != folded
+        assert made.new == []
+        assert made.view.state["bound"] is True
+        await each.hierarchy.close()
+
+
+async def test_what_a_response_told_is_stored_with_the_next_request(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    made, _ = await send(keeper, messages(1))
+    keeper.heard(made.view, {"told": 3600.0})
+    await send(keeper, messages(2))
+    other = Keeper(await Hierarchy.open(url))
+    [view] = await other.known(name_of(messages(2)))
+    assert view.state["told"] == 3600.0
+    for each in (keeper, other):
+        await each.hierarchy.close()
+
+
+async def test_a_session_is_found_when_its_start_has_changed(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    await send(keeper, messages(1), session="s")
+    await send(keeper, messages(2), session="s")
+    changed = messages(2, prompt="began otherwise")
+    made, _ = await send(keeper, changed, line="other", session="s")
+    assert made.line.how is Descent.DIVERGED
+    assert len(made.splices) == 1
+    await keeper.hierarchy.close()
+
+
+def bearer(**claims: str) -> str:
+    middle = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"Bearer head.{middle}.signature"
+
+
+def test_tenants() -> None:
+    def of(session: str = "", metadata: Any = None, **headers: str) -> str:
+        given = {key.replace("_", "-"): value for key, value in headers.items()}
+        return tenant(KEY, given, metadata, session)
+
+    account = {"user_id": json.dumps({"account_uuid": "victim"})}
+    assert of(x_api_key="a") == of(x_api_key="a", session="s")
+    assert len({of(), of(x_api_key="a"), of(x_api_key="b"), of(authorization="Bearer a"), of(x_api_key="victim")}) == 5
+    # renewed tokens of one account, one web token's subject, or one session
+    assert of(authorization="Bearer a", metadata=account) == of(authorization="Bearer b", metadata=account)
+    old, new = bearer(iss="i", sub="u", exp="1"), bearer(iss="i", sub="u", exp="2")
+    assert of(authorization=old) == of(authorization=new) != of(authorization=bearer(iss="i", sub="v"))
+    assert of(authorization="Bearer a", session="s") == of(authorization="Bearer b", session="s")
+    # naming an account in place of a key opens nothing
+    assert of(x_api_key="victim") != of(authorization="Bearer a", metadata=account)
+    assert of(x_api_key="a", metadata=account) == of(x_api_key="a")
+    for odd in ("Bearer ", "Bearer a.b.c", bearer(iss="i"), "Basic x"):
+        assert of(authorization=odd)
+    for junk in ({"user_id": 3}, {"user_id": "[]"}, {"user_id": "{"}, [], "x"):
+        assert of(authorization="Bearer a", metadata=junk) == of(authorization="Bearer a")
+    assert "a" * 20 not in of(x_api_key="a" * 20)
+
+
+def test_the_tenant_key_is_made_once_and_private(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    keys: list[bytes] = []
+    threads = [threading.Thread(target=lambda: keys.append(tenant_key(home))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(keys)) == 1
+    assert len(keys[0]) == 32
+    assert os.listdir(home) == ["tenant.key"]
+    assert (home / "tenant.key").stat().st_mode & 0o777 == 0o600
+    assert home.stat().st_mode & 0o777 == 0o700
+    (home / "tenant.key").write_bytes(b"short")
+    with pytest.raises(ValueError, match="damaged"):
+        tenant_key(home)
+
+
+async def test_two_processes_in_turn_send_one_growing_prefix(url: str) -> None:
+    keepers = [Keeper(await Hierarchy.open(url)) for _ in range(2)]
+    before: list[Any] = []
+    for turn in range(8):
+        _, body = await send(keepers[turn % 2], messages(turn), line=f"line-{turn}")
+        now = json.loads(body)["messages"]
+        assert now[: len(before)] == before
+        before = now
+    await asyncio.gather(*(keeper.hierarchy.close() for keeper in keepers))
