@@ -49,7 +49,9 @@ SITE = "mitmmu.local"
 LARGEST = 32 * 1024 * 1024
 """Bytes of a body above which it is not looked at; the provider's own limit."""
 LARGE = 96 * 1024
-"""Bytes of a body from which it is read and planned in a thread."""
+"""Bytes of a body from which it is read and planned in a thread, unless most of that was done for the last request."""
+WARM_SECONDS = 60.0
+"""Seconds within which a line's next request brings little that is new to plan."""
 STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
 OPEN_SECONDS = 5.0
@@ -300,7 +302,7 @@ class Mitmmu:
 
     async def _parse(self, body: bytes) -> Conversation:
         try:
-            if len(body) > LARGE:
+            if len(body) > LARGE and anthropic.likely_key(body) not in self._received:
                 conversation = await asyncio.to_thread(anthropic.parse, body, self._received)
             else:
                 conversation = anthropic.parse(body, self._received)
@@ -334,7 +336,8 @@ class Mitmmu:
                 draft = plan(conversation, known, now, settings.policy, size, fresh, compacting=compacting)
                 return self._checked(conversation, without_new(draft) if replay_only else draft, body, notes)
 
-            draft, sent = await asyncio.to_thread(work) if len(body) > LARGE else work()
+            warm = any(now - view.last_at < WARM_SECONDS for view in known)
+            draft, sent = await asyncio.to_thread(work) if len(body) > LARGE and not warm else work()
             if replay_only and known_by is None and draft.line.how is Descent.JOINED:
                 raise PassThrough("store unreadable")  # its view is there, but nobody here has seen it
             if replay_only:

@@ -291,6 +291,12 @@ def _clears(top: Mapping[str, Field]) -> bool:
     return any(not isinstance(e, dict) or not str(e.get("type", "")).startswith("clear_thinking") for e in edits)
 
 
+def likely_key(body: bytes) -> str:
+    """What `key` will probably be, without reading the body."""
+    start = body.find(b"[", body.find(b'"messages"'))
+    return body[start : start + 4 * WINDOW].decode("utf-8", "ignore")[:WINDOW]
+
+
 def key(conversation: Conversation) -> str:
     """Under which `parse` looks a request up in `recent`."""
     start = conversation.places["messages"][0]
