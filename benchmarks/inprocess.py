@@ -17,9 +17,9 @@ from addon.mmu.view import View
 from addon.options import OPTIONS, read
 from addon.vocabulary import load
 from addon.wire.anthropic import parse
-from addon.wire.clients import session as session_of
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
+from addon.wire.usage import Usage
 from benchmarks.measure import Measurement, Row, Served
 from benchmarks.meter import Meter
 from benchmarks.rebuild import Session, Turn, encode, rebuild
@@ -34,17 +34,16 @@ class Planner:
     session: Session
     policy: Policy
     counter: Counter
-    lines: dict[str, tuple[str, str, View]] = field(default_factory=dict)
+    lines: dict[str, View] = field(default_factory=dict)
     faults: int = 0
     violations: list[str] = field(default_factory=list)
 
     def forward(self, body: bytes, now: float) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
         conversation = parse(body)
-        name = session_of(self.session.headers())
         made = plan(
             conversation,
-            self._known(conversation.head, name),
+            list(self.lines.values()),
             now,
             self.policy,
             self.counter.quick,
@@ -52,21 +51,16 @@ class Planner:
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))
-        self.lines[made.view.id] = (conversation.head, name, made.view)
+        self.lines[made.view.id] = made.view
         self.faults += len(made.faults)
         self._count(conversation, made)
         return sent, made
 
     def answered(self, made: Plan, served: Served) -> None:
         """Learn from the usage that the response reported."""
-        head, name, view = self.lines[made.view.id]
-        news = told(view, read=served.read, written=served.written, written_hour=served.written_hour)
-        if news:
-            self.lines[view.id] = (head, name, replace(view, state={**view.state, **news}))
-
-    def _known(self, head: str, name: str) -> list[View]:
-        found = [view for h, n, view in self.lines.values() if h == head or (name and n == name)]
-        return sorted(found, key=lambda view: -view.last_at)
+        view = self.lines[made.view.id]
+        usage = Usage(served.fresh, served.read, served.written, served.written_hour, served.output)
+        self.lines[view.id] = replace(view, state={**view.state, **told(view, usage)})
 
     def _count(self, conversation: Conversation, made: Plan) -> None:
         # the proxy counts off the request's path; the counts serve the next request

@@ -175,7 +175,8 @@ def test_tenants() -> None:
     assert of(x_api_key="a", metadata=account) == of(x_api_key="a")
     for odd in ("Bearer ", "Bearer a.b.c", bearer(iss="i"), "Basic x"):
         assert of(authorization=odd)
-    for junk in ({"user_id": 3}, {"user_id": "[]"}, {"user_id": "{"}, [], "x"):
+    odd_metadata: list[Any] = [{"user_id": 3}, {"user_id": "[]"}, {"user_id": "{"}, [], "x"]
+    for junk in odd_metadata:
         assert of(authorization="Bearer a", metadata=junk) == of(authorization="Bearer a")
     assert "a" * 20 not in of(x_api_key="a" * 20)
 
