@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
@@ -31,7 +31,8 @@ from addon.mmu.ledger import weigh
 from addon.mmu.plan import Plan, plan, poison, rewrite, told, without_new
 from addon.mmu.tokens import Counter, calibrate
 from addon.mmu.view import Change, Descent, View
-from addon.options import Mode, Settings
+from addon.options import Mode, Recall, Settings
+from addon.recall import patch
 from addon.resend import resend
 from addon.watch import flowlist
 from addon.watch.metrics import Metrics
@@ -93,6 +94,8 @@ class Call:
     rewritten: bool
     """Whether what was accepted is not the original."""
     stored: bool
+    answers: Mapping[str, patch.Answered] = field(default_factory=dict)
+    """Recalls that this request could answer, by call id."""
     transformed: bool = False
     """Whether the provider said that it dropped reasoning."""
     usage: Usage | None = None
@@ -327,13 +330,27 @@ class Mitmmu:
         Whatever the store does, what the provider has seen of the line is replayed as long as anybody here knows it.
         """
         notes: list[str] = []
+        answers = await self._answers(name, conversation)
+        offer = None
+        if settings.recall is not Recall.OFF:
+            offer = patch.offered(conversation, name.client, always=settings.recall is Recall.PATCH)
 
         async def decide(known_by: list[View] | None, *, replay_only: str = "") -> tuple[Plan, bytes]:
             known = keeper.remembered(name) if known_by is None else known_by
             fresh, size = secrets.token_hex(12), self.counter.quick
 
             def work() -> tuple[Plan, bytes]:
-                draft = plan(conversation, known, now, settings.policy, size, fresh, compacting=compacting)
+                draft = plan(
+                    conversation,
+                    known,
+                    now,
+                    settings.policy,
+                    size,
+                    fresh,
+                    compacting=compacting,
+                    offer=offer,
+                    answers={call: answered.text for call, answered in answers.items()},
+                )
                 return self._checked(conversation, without_new(draft) if replay_only else draft, body, notes)
 
             warm = any(now - view.last_at < WARM_SECONDS for view in known)
@@ -355,7 +372,7 @@ class Mitmmu:
             outcome = await keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
-                return Call(name, conversation, draft, body, sent != body, True, notes=notes), sent
+                return Call(name, conversation, draft, body, sent != body, True, answers, notes=notes), sent
             notes.clear()
             if outcome is not Outcome.STALE:
                 # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
@@ -364,7 +381,23 @@ class Mitmmu:
                 break
         else:
             draft, sent = await decide(await self._known(keeper, name), replay_only="line contended")
-        return Call(name, conversation, draft, body, sent != body, False, notes=notes), sent
+        return Call(name, conversation, draft, body, sent != body, False, answers, notes=notes), sent
+
+    async def _answers(self, name: Name, conversation: Conversation) -> dict[str, patch.Answered]:
+        """Answers to the recalls whose refusals this request brings, by call id."""
+        asks = patch.asks(conversation)
+        if not asks or self.hierarchy is None:
+            return {}
+        texts: dict[str, str | None] = {}
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                for page in {page for ask in asks.values() for page in ask.pages}:
+                    found = await self.hierarchy.page(name.tenant, page)
+                    texts[page] = None if found is None else found.decode("utf-8")
+        except (StoreError, TimeoutError) as error:
+            logger.error("mitmmu: a page that was asked for cannot be read: %s", error or "no answer in time")
+            return {call: patch.unavailable(ask) for call, ask in asks.items()}
+        return await asyncio.to_thread(lambda: {call: patch.answered(ask, texts) for call, ask in asks.items()})
 
     async def _known(self, keeper: Keeper | Memory, name: Name) -> list[View] | None:
         """The lines known of a request; None when the store does not say in time."""
@@ -383,7 +416,12 @@ class Mitmmu:
             sent = rewrite(conversation, candidate.table, candidate.splices)
             try:
                 parsed = anthropic.parse(sent, self._sent)
-                broken = rules.broken(conversation, parsed)
+                pardoned = {
+                    e.block.call
+                    for e in candidate.table.entries
+                    if (s := candidate.splices.get(e.anchor)) is not None and s.pardons
+                }
+                broken = rules.broken(conversation, parsed, pardoned)
             except Malformed as error:
                 broken = [str(error)]
             if not broken:
@@ -409,6 +447,12 @@ class Mitmmu:
         ):
             if count := draft.count(change):
                 add(metric, count)
+        for splice in draft.new:
+            if splice.change is Change.ANSWER:
+                answered = call.answers[draft.table.by_anchor[splice.anchor].block.call]
+                add("mmu_recalls_total", result=answered.result)
+                if answered.pages:
+                    add("mmu_faults_total", answered.pages, kind="explicit")
         if draft.faults:
             add("mmu_faults_total", len(draft.faults), kind="implicit")
         if draft.epoch is not None:

@@ -19,6 +19,14 @@ from sqlalchemy.exc import ArgumentError
 from addon.mmu.evict import Policy
 
 
+class Recall(StrEnum):
+    AUTO = "auto"
+    """Offer the recall tool to clients that are known to cope with it."""
+    PATCH = "patch"
+    """Offer it to every client that sends tools."""
+    OFF = "off"
+
+
 class Mode(StrEnum):
     AUTO = "auto"
     OBSERVE = "observe"
@@ -33,6 +41,7 @@ class Settings:
     """SQLAlchemy URL."""
     mode: Mode = Mode.AUTO
     policy: Policy = field(default_factory=Policy)
+    recall: Recall = Recall.AUTO
     header_clock: bool = False
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose Anthropic paths are managed."""
@@ -43,6 +52,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
+    "mmu_recall": ("auto", "auto, patch (offer the recall tool to every client that sends tools) or off."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak the Anthropic API, comma separated: gateway.example.com,localhost:8080."),
 }
@@ -95,6 +105,9 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     modes = [mode.value for mode in Mode]
     if given["mmu_mode"] not in modes:
         raise OptionsError(f"mmu_mode={given['mmu_mode']!r}: expected one of {', '.join(modes)}")
+    ways = [recall.value for recall in Recall]
+    if given["mmu_recall"] not in ways:
+        raise OptionsError(f"mmu_recall={given['mmu_recall']!r}: expected one of {', '.join(ways)}")
     if given["mmu_clock"] not in ("system", "header"):
         raise OptionsError(f"mmu_clock={given['mmu_clock']!r}: expected system or header")
     hosts = tuple(host.strip().lower() for host in given["mmu_hosts"].split(",") if host.strip())
@@ -106,6 +119,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         store=_store(given["mmu_store"], home),
         mode=Mode(given["mmu_mode"]),
         policy=_policy(given["mmu_policy"]),
+        recall=Recall(given["mmu_recall"]),
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,
     )

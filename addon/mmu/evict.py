@@ -159,20 +159,20 @@ def victims(
         return [e for e in _fifo(table, splices, policy) if e.message > floor]
     dependents: dict[str, list[str]] = defaultdict(list)
     for anchor, s in splices.items():
-        if s.change is Change.FOLD:
-            for needed in s.needs:
-                dependents[needed].append(anchor)
+        for needed in s.needs:
+            dependents[needed].append(anchor)
     refaulted = refault_distances(table, splices)
 
     old: dict[str, bool] = {}
     for entry, access in zip(table.entries, last_access(table), strict=True):
         found = splices.get(entry.anchor)
-        age = policy.file_age if entry.subject.act is Act.READ else policy.output_age
+        recalled = found is not None and found.change is Change.ANSWER
+        age = policy.file_age if entry.subject.act is Act.READ or recalled else policy.output_age
         old[entry.anchor] = (
             entry.message >= start
             and entry.message > floor
-            and (found is None or found.change in (Change.FOLD, Change.SERVE))
-            and not entry.block.error
+            and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER))
+            and (not entry.block.error or (found is not None and found.pardons))
             and table.requests - access >= max(age, 2 * refaulted.get(entry.subject.name, 0))
             and not pinned(entry, table)
         )

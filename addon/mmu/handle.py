@@ -71,12 +71,13 @@ def span(text: str) -> str:
     return f"lines {numbers[0]}-{numbers[-1]}" if numbers else f"{len(lines):,} lines"
 
 
-def handle(page: str, subject: Subject, text: str) -> str:
-    """The text that stands in for the page `page` of `text`."""
+def handle(page: str, subject: Subject, text: str, tool: str = "") -> str:
+    """The text that stands in for the page `page` of `text`. `tool` is the tool that gives it back, if there is one."""
     again = "reading it again" if subject.act is Act.READ else "running it again"
+    again = f"{tool}(page) or {again}" if tool else again
     size = len(text.encode("utf-8", "surrogatepass"))
     head = (
         f"{PREFIX}{page}: {subject.label}, {span(text)}, {size:,} bytes. "
-        f"Not shown here; an exact copy is kept. {again.capitalize()} shows it.]"
+        f"Not shown here; an exact copy is kept. {again[0].upper() if not tool else again[0]}{again[1:]} shows it.]"
     )
     return "\n".join([head, *preview(subject, text)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any
 
 from addon.mmu.admit import fold, resident
@@ -19,6 +20,7 @@ from addon.mmu.handle import handle
 from addon.mmu.page import Page, page_id
 from addon.mmu.view import (
     TAIL,
+    TOOL,
     Change,
     Descent,
     Entry,
@@ -85,6 +87,9 @@ class _Draft:
         self.new: dict[str, Splice] = {}
         self.pages: list[Page] = []
         self.odd = 0
+        tools = (a.removeprefix(TOOL) for a, s in self.splices.items() if s.change is Change.TOOL)
+        self.tool = next(tools, "")
+        """The tool that gives pages back, if one was added."""
 
     def add(self, entry: Entry, change: Change, text: str, needs: tuple[str, ...] = ()) -> None:
         """Replace an entry's text. Left alone when the client's literal could not be rebuilt from it."""
@@ -92,6 +97,9 @@ class _Draft:
         if spelled is None:
             self.odd += 1
             return
+        standing = self.splices.get(entry.anchor)
+        if entry.block.error and (change is Change.ANSWER or (standing is not None and standing.pardons)):
+            spelled += "!"
         self.pages.append(Page(entry.page, entry.block.text, "result", entry.subject.label))
         self._put(entry.anchor, change, entry.page, text, spelled, needs)
 
@@ -99,10 +107,16 @@ class _Draft:
         """Replace an entry by the handle of the page that stands in the view."""
         page, stands = entry.page, entry.block.text
         found = self.splices.get(entry.anchor)
-        if found is not None and found.change is Change.SERVE and found.text is not None:
+        if found is not None and found.change in (Change.SERVE, Change.ANSWER) and found.text is not None:
             stands = found.text
             page = page_id(blake2b(stands.encode("utf-8"), digest_size=16).digest())
-        self.add(entry, Change.EVICT, handle(page, entry.subject, stands))
+            self.pages.append(Page(page, stands, "result", entry.subject.label))
+        self.add(entry, Change.EVICT, handle(page, entry.subject, stands, self.tool))
+
+    def offer(self, tool: Offer) -> None:
+        """Add a tool behind the client's own."""
+        self._put(TOOL + tool.name, Change.TOOL, "", tool.definition, "utf8", ())
+        self.tool = tool.name
 
     def raw(self, reasoning: Reasoning) -> str:
         """What removing a reasoning block takes out of the text."""
@@ -127,13 +141,32 @@ def _is_bound(conversation: Conversation, parent: View | None) -> bool:
     return conversation.bound or (parent is not None and bool(parent.state.get("bound")))
 
 
+_SAME = "[mmu: the same text as the same call above returned; it still stands there]"
+
+
+def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> None:
+    """Put the answers in place of the client's refusals. What was answered before, and still stands, is referred to."""
+    for entry in arrived:
+        text = answers.get(entry.block.call)
+        if text is None or entry.anchor in draft.known or entry.block.part:
+            continue
+        needs: tuple[str, ...] = ()
+        for earlier in draft.table.entries:
+            found = draft.splices.get(earlier.anchor)
+            if found is not None and found.change is Change.ANSWER and found.text == text and not found.needs:
+                if len(_SAME) < len(text):
+                    text, needs = _SAME, (earlier.anchor,)
+                break
+        draft.add(entry, Change.ANSWER, text, needs)
+
+
 def _admit(draft: _Draft, arrived: list[Entry]) -> None:
     """Fold what just arrived, and serve what the client only said was unchanged."""
     entries = draft.table.entries
     shown = [e for e in entries if e.message >= draft.table.forgotten]
     order = {e.anchor: n for n, e in enumerate(shown)}
     for entry in arrived:
-        if entry.anchor in draft.known or entry.anchor not in order:
+        if entry.anchor in draft.splices or entry.anchor in draft.known or entry.anchor not in order:
             continue
         earlier = shown[: order[entry.anchor]]
         missing = unserved(entry, earlier, draft.splices)
@@ -145,8 +178,23 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
             draft.add(entry, Change.FOLD, folded.text, folded.needs)
 
 
-def _evict(draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bool) -> bool:
-    """Evict what is dead. Returns whether anything left."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A tool that may be added to the client's: its name and its definition in JSON."""
+
+    name: str
+    definition: str
+
+
+def _evict(
+    draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bool, offer: Offer | None
+) -> bool:
+    """Evict what is dead. Returns whether anything left.
+
+    With the first pages that leave comes the tool that gives them back. Tools head the prefix, so this is the moment:
+    it is written again anyway, and a conversation that never evicts never pays for a tool it cannot use. Bound
+    reasoning would not stand it, so there it waits until none is sent.
+    """
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
     chosen = victims(draft.table, draft.splices, occasion.start, policy, size, floor)
     drops: list[Reasoning] = []
@@ -160,10 +208,14 @@ def _evict(draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bo
             freed = sum(size(e.block.text, e.block.digest) for e in more if e.anchor not in spare)
             if freed > sum(size(draft.raw(r), None) for r in lost):
                 chosen, drops = more, lost
-    for entry in chosen:
-        draft.evict(entry)
     for reasoning in drops:
         draft.drop(reasoning)
+    table = draft.table
+    fits = table.tools and occasion.start == 0 and not (bound and last_signed(table.reasoning, draft.splices) >= 0)
+    if chosen and fits and offer is not None and offer.name not in table.tools and TOOL + offer.name not in draft.known:
+        draft.offer(offer)
+    for entry in chosen:
+        draft.evict(entry)
     return bool(chosen)
 
 
@@ -209,12 +261,15 @@ def plan(
     fresh_id: str,
     *,
     compacting: bool = False,
+    offer: Offer | None = None,
+    answers: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Decide what is sent for a request.
 
     `known` are the lines that start alike or share the session; `now` is the time of the request in epoch seconds;
     `size` gives tokens of a text; `fresh_id` names the line if it turns out to be a new one; `compacting` says that the
-    client asks for a summary of the conversation, which is no moment to take anything out of it.
+    client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
+    may be added; `answers` are the answers to calls of it, by call id.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -231,10 +286,11 @@ def plan(
             seen = _seen_before(conversation, found)
             arrived = [e for e in table.entries if e.arrival == table.requests and e.message not in seen]
             out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
+            _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived)
         occasion = None if compacting else epoch(conversation, found, now, policy)
-        if occasion is not None and _evict(draft, occasion, policy, size, bound):
+        if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
             out.epoch = occasion
 
     inherited = dict(log) if found.how is not Descent.DIVERGED else {a: s for a, s in log.items() if a in replayed}

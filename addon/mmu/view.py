@@ -27,6 +27,9 @@ from addon.mmu.page import page_id
 from addon.wire.conversation import Act, Block, Conversation, Kind, Subject
 from addon.wire.scan import SPELLINGS, Edit, spelling, splice
 
+TOOL = "tool:"
+"""Begins the anchor of a tool that is added; its name follows."""
+
 DIGEST = 8
 """Bytes of a message digest."""
 
@@ -43,6 +46,10 @@ class Change(StrEnum):
     """The text is replaced by a handle."""
     SERVE = "serve"
     """The client said "unchanged" of a text that is no longer resident: the text is put there."""
+    ANSWER = "answer"
+    """The client's refusal of a tool that only we have is replaced by the answer, and is no error any more."""
+    TOOL = "tool"
+    """A tool definition is added behind the client's own."""
     DROP = "drop"
     """A reasoning block is removed."""
     ORIGINAL = "original"
@@ -62,11 +69,21 @@ class Splice:
     text: str | None
     """What stands in its place; None where nothing does (DROP) or the original does (ORIGINAL)."""
     spelling: str = "utf8"
-    """How the client spells the block's string, so that its literal can be rebuilt from the page."""
+    """How the client spells the block's string, so that its literal can be rebuilt from the page; with a `!` behind it
+    where the client called the result an error and the view does not."""
     needs: tuple[str, ...] = ()
-    """Anchors of the blocks that a FOLD refers to; it stands only while they are resident."""
+    """Anchors of the blocks that a FOLD or ANSWER refers to; it stands only while they are resident."""
     request: int = 0
     """The request of the line that introduced it."""
+
+    @property
+    def pardons(self) -> bool:
+        """Whether the client's error flag is taken away."""
+        return self.spelling.endswith("!")
+
+    def literal(self, text: str) -> str:
+        """The JSON string of a text, as the client would spell it."""
+        return SPELLINGS[self.spelling.removesuffix("!")](text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +142,10 @@ class Table:
     """Path to the request that brought the answer of its last edit."""
     forgotten: int = 0
     """How many first messages the provider no longer shows."""
+    tools: tuple[str, ...] = ()
+    """Names of the client's tools."""
+    tools_end: int = 0
+    """Where the last of them ends in the text."""
     by_anchor: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -135,7 +156,8 @@ def page_table(conversation: Conversation) -> Table:
     """Lay out a transcript: every tool result with its anchor and what its call was about."""
     subjects: dict[str, Subject] = {}
     answers: dict[tuple[str, int], int] = {}
-    table = Table([], [], 0, {}, conversation.forgotten)
+    table = Table([], [], 0, {}, conversation.forgotten, tuple(t.name for t in conversation.tools))
+    table.tools_end = conversation.tools[-1].end if conversation.tools else 0
     for number, message in enumerate(conversation.messages):
         for index, block in enumerate(message.blocks):
             if block.kind is Kind.CALL:
@@ -239,16 +261,21 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
         found = splices.get(reasoning.anchor)
         if found is not None and reasoning.cut is not None:
             here[reasoning.anchor] = found
+    for anchor, tool in splices.items():
+        if tool.change is Change.TOOL and table.tools and anchor.removeprefix(TOOL) not in table.tools:
+            here[anchor] = tool
 
     def stands_on(anchor: str, needed: str) -> bool:
         target, found = table.by_anchor.get(needed), here.get(needed)
-        if target is None or (found is not None and found.change is not Change.ORIGINAL):
+        if target is None:
+            return False
+        if here[anchor].change is Change.ANSWER:
+            return found is not None and found.change is Change.ANSWER
+        if found is not None and found.change is not Change.ORIGINAL:
             return False
         return target.message >= table.forgotten or table.by_anchor[anchor].message < table.forgotten
 
-    return {
-        a: s for a, s in here.items() if s.change is not Change.FOLD or all(stands_on(a, needed) for needed in s.needs)
-    }
+    return {a: s for a, s in here.items() if all(stands_on(a, needed) for needed in s.needs)}
 
 
 def literal_of(conversation: Conversation, entry: Entry) -> tuple[int, int]:
@@ -264,7 +291,12 @@ def edits(conversation: Conversation, table: Table, splices: Mapping[str, Splice
         found = splices.get(entry.anchor)
         if found is not None and found.text is not None:
             start, end = literal_of(conversation, entry)
-            out.append((start, end, SPELLINGS[found.spelling](found.text)))
+            out.append((start, end, found.literal(found.text)))
+            if found.pardons and entry.block.flag is not None:
+                out.append((entry.position + entry.block.flag[0], entry.position + entry.block.flag[1], "false"))
+    for tool in splices.values():
+        if tool.change is Change.TOOL:
+            out.append((table.tools_end, table.tools_end, f",{tool.text}"))
     for reasoning in table.reasoning:
         found = splices.get(reasoning.anchor)
         if found is not None and found.change is Change.DROP and reasoning.cut is not None:
@@ -288,7 +320,9 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
     answers: dict[tuple[str, int], int] = {}
     dropped: dict[int, list[tuple[int, str]]] = {}
     for place, found in by_place.items():
-        if found.change is Change.DROP:
+        if found.change is Change.TOOL and len(sent.tools) > 1:
+            out.append((sent.tools[-2].end, sent.tools[-1].end, ""))
+        elif found.change is Change.DROP:
             where, _, rank_in = place.removeprefix("reasoning@").partition(".")
             dropped.setdefault(int(where), []).append((int(rank_in), pages[found.page]))
     for number, message in enumerate(sent.messages):
@@ -303,8 +337,9 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
             standing = by_place.get(f"{block.call}#{answer}.{block.part}")
             if standing is not None:
                 start, end = block.literal
-                original = SPELLINGS[standing.spelling](pages[standing.page])
-                out.append((message.start + start, message.start + end, original))
+                out.append((message.start + start, message.start + end, standing.literal(pages[standing.page])))
+                if standing.pardons and block.flag is not None:
+                    out.append((message.start + block.flag[0], message.start + block.flag[1], "true"))
     merged: dict[tuple[int, int], str] = {}
     for start, end, text in out:
         merged[start, end] = merged.get((start, end), "") + text

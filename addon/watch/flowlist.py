@@ -7,7 +7,13 @@ from mitmproxy import http
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change
 
-_WORDS = {Change.FOLD: "folded", Change.EVICT: "evicted", Change.SERVE: "served", Change.DROP: "reasoning removed"}
+_WORDS = {
+    Change.FOLD: "folded",
+    Change.SERVE: "served",
+    Change.ANSWER: "recalled",
+    Change.DROP: "reasoning removed",
+    Change.EVICT: "evicted",
+}
 
 
 def show(flow: http.HTTPFlow, plan: Plan, notes: list[str], *, observing: bool) -> None:

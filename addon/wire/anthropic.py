@@ -102,10 +102,11 @@ def _text_block(text: str, members: dict[str, Field], start: int, end: int, orig
 def _result_blocks(text: str, members: dict[str, Field], start: int, end: int, origin: int) -> list[Block]:
     call = _string(members, "tool_use_id")
     error = bool(members["is_error"][0]) if "is_error" in members else False
+    flag = (members["is_error"][1] - origin, members["is_error"][2] - origin) if "is_error" in members else None
     span = (start - origin, end - origin)
 
     def result(words: str, literal: tuple[int, int] | None, part: int) -> Block:
-        return Block(Kind.RESULT, *span, _digest(words), words, literal, call=call, part=part, error=error)
+        return Block(Kind.RESULT, *span, _digest(words), words, literal, call=call, part=part, error=error, flag=flag)
 
     got, at, to = members.get("content", (None, 0, 0))
     if got is None:
@@ -153,7 +154,8 @@ def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[
         elif kind == "tool_use":
             block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
             block.call, block.name = _string(members, "id"), _string(members, "name")
-            block.about = subject(block.name, members["input"][0] if "input" in members else None)
+            block.arguments = members["input"][0] if "input" in members else None
+            block.about = subject(block.name, block.arguments)
             blocks.append(block)
         elif kind in ("thinking", "redacted_thinking"):
             block = Block(Kind.REASONING, at - origin, to - origin, _digest_members(text, members))

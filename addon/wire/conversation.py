@@ -71,8 +71,12 @@ class Block:
     """Tool name of a CALL; the API's own word for an OTHER."""
     about: Subject | None = None
     """What a CALL is about."""
+    arguments: Any = None
+    """Decoded arguments of a CALL."""
     error: bool = False
     """A RESULT that reports a failure."""
+    flag: tuple[int, int] | None = None
+    """Span of the value that says whether it does."""
     signed: bool = False
     """REASONING that the provider may refuse when what stands before it changes."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 
 from addon.wire.conversation import Block, Conversation, Kind, Message
 
@@ -79,9 +80,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _skeleton(message: Message) -> tuple[str, list[tuple[Kind, str, bool, int]]]:
+def _skeleton(message: Message, ours: AbstractSet[str]) -> tuple[str, list[tuple[Kind, str, bool, int]]]:
     """What a rewrite may never change about a message: roles, the order of its blocks, ids, error flags."""
-    return message.role, [(b.kind, b.call, b.error, b.part) for b in message.blocks if b.kind is not Kind.REASONING]
+    blocks = (b for b in message.blocks if b.kind is not Kind.REASONING)
+    return message.role, [(b.kind, b.call, b.error and b.call not in ours, b.part) for b in blocks]
 
 
 def _others(message: Message) -> list[bytes]:
@@ -101,8 +103,12 @@ def _current_turn(conversation: Conversation) -> int:
     return 0
 
 
-def _changes(original: Conversation, rewritten: Conversation) -> Iterator[str]:
+def _changes(original: Conversation, rewritten: Conversation, ours: AbstractSet[str]) -> Iterator[str]:
     """What a rewrite must leave as it was, whatever the provider would say."""
+    before_names, names = ([t.name for t in side.tools] for side in (original, rewritten))
+    added = names[len(before_names) :]
+    if names[: len(before_names)] != before_names or len(set(added) - set(before_names)) != len(added):
+        yield "tools changed, or one came twice"
     if len(original.messages) != len(rewritten.messages):
         yield "messages added or lost"
         return
@@ -113,7 +119,7 @@ def _changes(original: Conversation, rewritten: Conversation) -> Iterator[str]:
     for index, (before, after) in enumerate(zip(original.messages, rewritten.messages, strict=True)):
         if before.digest == after.digest:
             continue
-        if _skeleton(before) != _skeleton(after):
+        if _skeleton(before, ours) != _skeleton(after, ours):
             yield f"messages.{index}: blocks changed their order, ids or flags"
         if _others(before) != _others(after):
             yield f"messages.{index}: more than tool results changed"
@@ -127,9 +133,12 @@ def _changes(original: Conversation, rewritten: Conversation) -> Iterator[str]:
         yield "a gap in the reasoning of finished turns"
 
 
-def broken(original: Conversation, rewritten: Conversation) -> list[str]:
-    """Rules that the rewritten request breaks and the original did not, one line each; empty when it may be sent."""
-    found = list(_changes(original, rewritten))
+def broken(original: Conversation, rewritten: Conversation, ours: AbstractSet[str] = frozenset()) -> list[str]:
+    """Rules that the rewritten request breaks and the original did not, one line each; empty when it may be sent.
+
+    `ours` are ids of calls to a tool that the client does not have: its refusal of them may give way to an answer.
+    """
+    found = list(_changes(original, rewritten, ours))
     for rule in RULES:
         if breaks := list(rule(rewritten)):
             found.extend((Counter(breaks) - Counter(rule(original))).elements())

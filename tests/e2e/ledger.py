@@ -42,6 +42,8 @@ async def _read(path: Path, session: str) -> Kept:
                     kept.splices[row.anchor, row.text] = Splice(
                         row.anchor, row.generation, change, row.page, row.text, row.spelling, row.needs, row.request
                     )
+                    if not row.page:
+                        continue  # a tool that was added stands for no page
                     page = await hierarchy.page(tenant, row.page)
                     if page is None:
                         raise LookupError(f"the store lost page {row.page} of {row.anchor}")
@@ -69,6 +71,8 @@ def standing(sent: bytes, forwarded: bytes, kept: Kept) -> dict[str, Splice]:
         at, to = literal_of(provider, there)
         if client.text[start:end] != provider.text[at:to]:
             found[entry.anchor] = kept.splices[entry.anchor, there.block.text]
+    if len(provider.tools) > len(client.tools):
+        found.update((splice.anchor, splice) for splice in kept.of(Change.TOOL))
     left = {(r.message, r.page) for r in theirs.reasoning}
     for reasoning in page_table(client).reasoning:
         if (reasoning.message, reasoning.page) not in left:

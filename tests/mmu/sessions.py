@@ -45,6 +45,9 @@ def _calls() -> st.SearchStrategy[Call]:
     )
     edit = st.fixed_dictionaries({"file_path": st.sampled_from(PATHS), "line": st.integers(1, 60)})
     run = st.fixed_dictionaries({"command": st.sampled_from(COMMANDS)})
+    recall = st.fixed_dictionaries(
+        {"nth": st.integers(0, 3)}, optional={"lines": st.just("2-9"), "grep": st.sampled_from(["value_3", "(", "x"])}
+    )
     odd = st.fixed_dictionaries({"what": st.text(max_size=5)})
     return st.one_of(
         st.builds(Call, st.just("Read"), read, shape),
@@ -52,6 +55,7 @@ def _calls() -> st.SearchStrategy[Call]:
         st.builds(Call, st.just("Bash"), run, shape),
         st.builds(Call, st.just("Edit"), edit, st.just("string")),
         st.builds(Call, st.just("mcp__x__odd"), odd, shape),
+        st.builds(Call, st.just("mmu_recall"), recall, st.just("error")),
     )
 
 
@@ -91,6 +95,8 @@ class Project:
 
     def answer(self, call: Call) -> str:
         given = call.arguments
+        if call.tool == "mmu_recall":
+            return "<tool_use_error>Error: No such tool available: mmu_recall</tool_use_error>"
         if call.tool == "Read":
             first = given.get("offset", 1)
             lines = self.files[given["file_path"]][first - 1 : first - 1 + given.get("limit", 2000)]

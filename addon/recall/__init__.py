@@ -1,0 +1,1 @@
+"""How a page gets back when the model asks for it by name."""

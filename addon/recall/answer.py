@@ -1,0 +1,155 @@
+"""The tool by which the model asks for a page, and the answer it gets. Pure: the pages' texts come in as arguments.
+
+One tool serves whole pages, ranges of lines and patterns. The text is exact: nothing is wrapped, and lines keep the
+numbers they had. A page of a file read has the file's own numbers before its lines, so `lines` means those; any other
+page is counted from 1. Patterns are matched by RE2, which is linear in the text whatever the pattern.
+
+Every answer is final: what cannot be had is said, and what to do instead, so that no model asks in a circle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+from addon.mmu.handle import PREFIX
+from addon.wire.clients import numbered
+
+NAME = "mmu_recall"
+
+TOOL: Mapping[str, Any] = {
+    "name": NAME,
+    "description": (
+        f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "
+        "`lines` (\"40-80\") or `grep` (a regular expression) give parts of a long one."
+    ),
+    "input_schema": {
+        "type": "object",
+        "properties": {
+            "page": {"type": "string", "description": "ID, or several separated by spaces"},
+            "lines": {"type": "string"},
+            "grep": {"type": "string"},
+        },
+        "required": ["page"],
+    },
+}
+DEFINITION = json.dumps(TOOL, ensure_ascii=False, separators=(",", ":"))
+
+PAGES = 8
+"""Pages in one call."""
+LONGEST = 100_000
+"""Characters of an answer; more are cut at a line, and the answer says where to go on."""
+AROUND = 2
+"""Lines shown before and after a match."""
+MATCHES = 200
+"""Matching lines shown."""
+
+_ID = re.compile(r"[a-z0-9-]{8,64}")
+_RANGE = re.compile(r"(\d{1,9})\s*(?:-|\.\.|,)?\s*(\d{1,9})?|-(\d{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a call asks for. `problem` says what is wrong with it, "" when nothing is."""
+
+    pages: tuple[str, ...] = ()
+    first: int = 0
+    last: int = 0
+    """Lines first to last; 0, 0 for all; a last of 0 for all from `first` on."""
+    grep: str = ""
+    problem: str = ""
+
+
+def read(arguments: Any) -> Ask:
+    """Understand a call's arguments, whatever they are."""
+    given = arguments if isinstance(arguments, dict) else {}
+    page = given.get("page", given.get("pages"))
+    words = " ".join(str(p) for p in page) if isinstance(page, list) else page if isinstance(page, str) else ""
+    pages = tuple(dict.fromkeys(_ID.findall(words.replace(PREFIX.strip(), " "))))
+    if not pages:
+        return Ask(problem="`page` must be the ID that a handle names.")
+    if len(pages) > PAGES:
+        return Ask(problem=f"At most {PAGES} pages can be asked for at once.")
+    first = last = 0
+    lines = given.get("lines")
+    if lines not in (None, ""):
+        found = _RANGE.fullmatch(str(lines).strip())
+        if found is None:
+            return Ask(problem="`lines` must be a range of line numbers, for example 40-80.")
+        first = int(found[1] or 1)
+        last = int(found[2] or found[3] or (0 if str(lines).strip().endswith(("-", "..")) else found[1]))
+        if last and last < first:
+            return Ask(problem=f"`lines` ends before it begins: {first}-{last}.")
+    grep = given.get("grep")
+    return Ask(pages, first, last, grep if isinstance(grep, str) else "")
+
+
+def answer(ask: Ask, texts: Mapping[str, str | None]) -> str:
+    """The answer to a call. `texts` gives each page asked for, None for one that is not known here."""
+    if ask.problem:
+        return ask.problem
+    pattern = None
+    if ask.grep:
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            pattern = re2.compile(ask.grep, options)
+        except re2.error as error:
+            said = error.args[0] if error.args else b""
+            reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+            return f"`grep` is not a pattern that can be matched here ({reason}). Try a simpler one."
+    parts = [_part(page, texts.get(page), ask, pattern) for page in ask.pages]
+    return "\n\n".join(parts)
+
+
+def _part(page: str, text: str | None, ask: Ask, pattern: Any) -> str:
+    if text is None:
+        return f"There is no page {page} here. Run the original call again to see its result."
+    if not ask.first and pattern is None:
+        return _bounded(page, text)
+    lines = text.split("\n")
+    own = numbered(lines)
+    numbers = [number for number, _ in own if number]
+    places = [number for number, _ in own] if numbers else list(range(1, len(lines) + 1))
+    chosen = [n for n, place in enumerate(places) if _within(place, ask)]
+    if ask.first and not chosen:
+        span = f"{numbers[0]} to {numbers[-1]}" if numbers else f"1 to {len(lines)}"
+        return f"Page {page} has lines {span}, none of those asked for."
+    if pattern is not None:
+        chosen = list(_matching(lines, chosen, pattern))
+        if not chosen:
+            return f"Nothing in page {page} matches."
+    out: list[str] = []
+    before = None
+    for n in chosen:
+        if before is not None and n != before + 1:
+            out.append("--")
+        before = n
+        out.append(lines[n] if numbers else f"{places[n]}\t{lines[n]}")
+    return _bounded(page, "\n".join(out))
+
+
+def _within(place: int, ask: Ask) -> bool:
+    return not ask.first or (place >= ask.first and (not ask.last or place <= ask.last))
+
+
+def _matching(lines: list[str], chosen: list[int], pattern: Any) -> Iterator[int]:
+    """Indexes of the matching lines among the chosen, with those around them."""
+    inside = set(chosen)
+    found = [n for n in chosen if pattern.search(lines[n])][:MATCHES]
+    near = {m for n in found for m in range(n - AROUND, n + AROUND + 1)}
+    return iter(sorted(near & inside))
+
+
+def _bounded(page: str, text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    cut = text.rfind("\n", 0, LONGEST)
+    kept = text[: cut if cut > 0 else LONGEST]
+    shown, total = (part.count("\n") + 1 for part in (kept, text))
+    return f"{kept}\n[cut here: {shown:,} of {total:,} lines of page {page}; ask for `lines` or `grep`]"
