@@ -154,6 +154,8 @@ async def fetch(store: Path, originals: dict[str, set[str]]) -> tuple[int, int, 
             for stored in await hierarchy.conversations(tenant, "", SESSION):
                 for splice in stored.splices:
                     call = splice.anchor.partition("#")[0]
+                    if not splice.page:
+                        continue  # the recall tool, which stands for no page
                     text = await hierarchy.page(tenant, splice.page)
                     pages += 1
                     evicted += splice.kind == "evict"

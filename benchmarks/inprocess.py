@@ -20,10 +20,10 @@ from addon.wire.anthropic import parse
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
 from addon.wire.usage import Usage
+from benchmarks.experiment import Options
 from benchmarks.measure import Measurement, Row, Served
 from benchmarks.meter import Meter
 from benchmarks.rebuild import Session, Turn, encode, rebuild
-from benchmarks.replay import Options
 from benchmarks.traces import Trace
 
 

@@ -75,8 +75,8 @@ async def hook(size: int, requests: int) -> Timing:
         with taddons.context(addon) as context:
             context.configure(addon, mmu_home=home)
             addon.running()
-            assert addon._opening is not None
-            await addon._opening
+            assert addon.opening is not None
+            await addon.opening
             for body, extends in bodies(size, requests):
                 flow = _flow(body)
                 started = time.perf_counter()

@@ -16,32 +16,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks import table
 from benchmarks.arms import Client
+from benchmarks.experiment import Options
 from benchmarks.measure import Measurement, Row, failures, total
 from benchmarks.rebuild import rebuild
 from benchmarks.traces import Trace, TraceDamaged, TracesMissing, load
 from tests.agent.transport import Refused
 from tests.harness.mitmdump import Mitmdump, NotReady
 from tests.upstream import Upstream
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`settings` are further mitmproxy options; `knobs` are fields of the policy, for the planner alone.
-
-    `thinking` adds signed reasoning to the replies; `model` stands in for the recorded one.
-    """
-
-    policy: str = "auto"
-    settings: tuple[tuple[str, str], ...] = ()
-    knobs: tuple[tuple[str, str], ...] = ()
-    thinking: bool = False
-    model: str = ""
 
 
 class ReplayFailed(Exception):

@@ -1,0 +1,35 @@
+"""A managed request under way, from its plan to what the provider said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from addon.keeper import Name
+from addon.mmu.plan import Plan
+from addon.recall.patch import Answered
+from addon.wire.conversation import Conversation
+from addon.wire.usage import Usage
+
+
+class PassThrough(Exception):
+    """The request is forwarded as it came, for this reason."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A managed request under way."""
+
+    name: Name
+    conversation: Conversation
+    plan: Plan
+    original: bytes
+    rewritten: bool
+    """Whether what was accepted is not the original."""
+    stored: bool
+    answers: Mapping[str, Answered] = field(default_factory=dict)
+    """Recalls that this request could answer, by call id."""
+    transformed: bool = False
+    """Whether the provider said that it dropped reasoning."""
+    usage: Usage | None = None
+    notes: list[str] = field(default_factory=list)

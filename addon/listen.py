@@ -1,0 +1,57 @@
+"""Hears what a response reports, streamed or whole, while it passes untouched."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections.abc import Iterable
+
+from addon.call import Call
+from addon.watch.metrics import Metrics
+from addon.wire import anthropic, sse
+
+logger = logging.getLogger(__name__)
+
+READABLE = ("identity", "gzip")
+"""Content encodings of a stream that can be read as it passes."""
+
+
+class Observer:
+    """Sees a streamed response go by, untouched."""
+
+    def __init__(self, call: Call, metrics: Metrics, *, gzipped: bool) -> None:
+        self.call = call
+        self.metrics = metrics
+        self.reader = sse.Reader()
+        self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
+
+    def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
+        # An exception in a stream callable crashes the stream, and b"" would end a chunked response early.
+        try:
+            for event in self.reader.feed(self.gunzip.decompress(data) if self.gunzip is not None else data):
+                _hear(self.call, event)
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="stream")
+            logger.exception("mitmmu: reading the response failed; it passes untouched")
+        return data or []
+
+
+def _hear(call: Call, event: sse.Event) -> None:
+    call.usage = anthropic.stream_usage(event.name, event.data, call.usage)
+    call.transformed = call.transformed or anthropic.drops_reasoning(event.name, event.data)
+
+
+def hear_whole(call: Call, content_type: str, body: bytes) -> None:
+    """A response that did not pass as a stream."""
+    if content_type.startswith("text/event-stream"):
+        for event in sse.Reader().feed(body):
+            _hear(call, event)
+        return
+    try:
+        payload = json.loads(body)
+    except ValueError:
+        return
+    report = payload.get("usage") if isinstance(payload, dict) else None
+    if isinstance(report, dict):
+        call.usage = anthropic.usage(report)

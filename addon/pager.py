@@ -1,0 +1,257 @@
+"""The life of a request between the hooks: read it, plan it, check it, make it durable. Knows nothing of mitmproxy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+from addon.call import Call, PassThrough
+from addon.keeper import Keeper, Memory, Name, tenant
+from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, without_new
+from addon.mmu.tokens import Counter
+from addon.mmu.view import Descent, View
+from addon.options import Recall, Settings
+from addon.recall import patch
+from addon.watch.metrics import Metrics
+from addon.wire import anthropic, clients, rules
+from addon.wire.conversation import Conversation
+from addon.wire.scan import Malformed
+from storage.errors import StoreError
+from storage.records import Outcome
+
+logger = logging.getLogger(__name__)
+
+LARGE = 96 * 1024
+"""Bytes of a body from which it is read and planned in a thread, unless most of that was done for the last request."""
+WARM_SECONDS = 60.0
+"""Seconds within which a line's next request brings little that is new to plan."""
+STORE_SECONDS = 0.5
+"""How long a request waits for each answer of the store before it leaves with the replay only."""
+RECENT_CHARACTERS = 64 * 1024 * 1024
+"""Characters of earlier requests kept to read the next ones faster."""
+
+
+class Recent(OrderedDict[str, Conversation]):
+    """The last requests, by what `parse` looks them up with; bounded by their size. Usable from several threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = 0
+        self._lock = threading.Lock()
+
+    def put(self, conversation: Conversation) -> None:
+        key = anthropic.key(conversation)
+        with self._lock:
+            old = self.pop(key, None)
+            self.size += len(conversation.text) - (len(old.text) if old is not None else 0)
+            self[key] = conversation
+            while self.size > RECENT_CHARACTERS and len(self) > 1:
+                self.size -= len(self.popitem(last=False)[1].text)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the planner gets it."""
+
+    name: Name
+    conversation: Conversation
+    body: bytes
+    now: float
+    settings: Settings
+    compacting: bool
+    offer: Offer | None
+    answers: Mapping[str, patch.Answered]
+
+
+class Pager:
+    """Turns a client's body into the one that is sent. One for all conversations; each is planned one at a time."""
+
+    def __init__(self, keeper: Keeper | Memory, key: bytes, metrics: Metrics, counter: Counter) -> None:
+        self.keeper = keeper
+        self.metrics = metrics
+        self.counter = counter
+        self._key = key
+        self._sent, self._received = Recent(), Recent()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def handle(
+        self, body: bytes, headers: Mapping[str, str], now: float, settings: Settings
+    ) -> tuple[Call, bytes]:
+        """What becomes of a request, and the body to send. Raises PassThrough, or anything a bug may raise."""
+        conversation = await self._parse(body)
+        session = clients.session(headers)
+        name = Name(
+            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session),
+            opening=conversation.opening,
+            head=conversation.head,
+            session=session,
+            client=clients.client(headers),
+        )
+        offer = None
+        if settings.recall is not Recall.OFF:
+            offer = patch.offered(conversation, name.client, always=settings.recall is Recall.PATCH)
+        lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
+        async with lock:
+            answers = await self._answers(name, conversation)
+            compacting = clients.compacts(headers)
+            return await self._commit(
+                Request(name, conversation, body, now, settings, compacting, offer, answers)
+            )
+
+    async def _parse(self, body: bytes) -> Conversation:
+        try:
+            if len(body) > LARGE and anthropic.likely_key(body) not in self._received:
+                conversation = await asyncio.to_thread(anthropic.parse, body, self._received)
+            else:
+                conversation = anthropic.parse(body, self._received)
+        except Malformed as error:
+            logger.info("mitmmu: request not understood, passed through: %s", error)
+            raise PassThrough("malformed") from None
+        self._received.put(conversation)
+        return conversation
+
+    async def _commit(self, request: Request) -> tuple[Call, bytes]:
+        """Plan, check and store, again if another writer was first. Returns what is to be sent.
+
+        Whatever the store does, what the provider has seen of the line is replayed as long as anybody here knows it.
+        """
+        notes: list[str] = []
+        name = request.name
+        for _ in range(3):
+            known = await self._known(name)
+            if known is None:
+                draft, sent = await self._replay(request, None, "store unreadable", notes)
+                break
+            draft, sent = await self._draft(request, known, notes)
+            outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
+            self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
+            if outcome is Outcome.STORED:
+                return self._call(request, draft, sent, notes, stored=True), sent
+            notes.clear()
+            if outcome is not Outcome.STALE:
+                # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
+                draft, sent = await self._replay(request, await self._known(name), f"store {outcome.value}", notes)
+                break
+        else:
+            draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
+        return self._call(request, draft, sent, notes, stored=False), sent
+
+    @staticmethod
+    def _call(request: Request, draft: Plan, sent: bytes, notes: list[str], *, stored: bool) -> Call:
+        rewritten = sent != request.body
+        return Call(
+            request.name, request.conversation, draft, request.body, rewritten, stored, request.answers, notes=notes
+        )
+
+    async def _draft(
+        self, request: Request, known: list[View], notes: list[str], *, replay_only: bool = False
+    ) -> tuple[Plan, bytes]:
+        """The plan, checked, and the body it gives."""
+        fresh = secrets.token_hex(12)
+
+        def work() -> tuple[Plan, bytes]:
+            draft = plan(
+                request.conversation,
+                known,
+                request.now,
+                request.settings.policy,
+                self.counter.quick,
+                fresh,
+                compacting=request.compacting,
+                offer=request.offer,
+                answers={call: answered.text for call, answered in request.answers.items()},
+            )
+            return self._checked(request, without_new(draft) if replay_only else draft, notes)
+
+        warm = any(request.now - view.last_at < WARM_SECONDS for view in known)
+        return await asyncio.to_thread(work) if len(request.body) > LARGE and not warm else work()
+
+    async def _replay(
+        self, request: Request, known: list[View] | None, reason: str, notes: list[str]
+    ) -> tuple[Plan, bytes]:
+        """What the provider has seen already, and nothing new. `known` is None when only this process can say."""
+        lines = self.keeper.remembered(request.name) if known is None else known
+        draft, sent = await self._draft(request, lines, notes, replay_only=True)
+        if known is None and draft.line.how is Descent.JOINED:
+            raise PassThrough("store unreadable")  # its view is there, but nobody here has seen it
+        notes.append(f"{reason}: replay only")
+        self.metrics.add("mmu_replay_only_total", reason=reason)
+        self.keeper.sent_unstored(request.name, draft)
+        return draft, sent
+
+    async def _answers(self, name: Name, conversation: Conversation) -> dict[str, patch.Answered]:
+        """Answers to the recalls whose refusals this request brings, by call id."""
+        asks = patch.asks(conversation)
+        if not asks or not isinstance(self.keeper, Keeper):
+            return {}
+        texts: dict[str, str | None] = {}
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                for page in {page for ask in asks.values() for page in ask.pages}:
+                    found = await self.keeper.hierarchy.page(name.tenant, page)
+                    texts[page] = None if found is None else found.decode("utf-8")
+        except (StoreError, TimeoutError) as error:
+            logger.error("mitmmu: a page that was asked for cannot be read: %s", error or "no answer in time")
+            return {call: patch.unavailable(ask) for call, ask in asks.items()}
+        return await asyncio.to_thread(lambda: {call: patch.answered(ask, texts) for call, ask in asks.items()})
+
+    async def _known(self, name: Name) -> list[View] | None:
+        """The lines known of a request; None when the store does not say in time."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await self.keeper.known(name)
+        except (StoreError, TimeoutError) as error:
+            logger.warning("mitmmu: the store cannot be read: %s", error or "no answer in time")
+            return None
+
+    def _checked(self, request: Request, draft: Plan, notes: list[str]) -> tuple[Plan, bytes]:
+        """The rewritten body, if it breaks no rule; else without what is new; else the original."""
+        conversation = request.conversation
+        for candidate in (draft, without_new(draft)):
+            if not candidate.splices:
+                return candidate, request.body
+            sent = rewrite(conversation, candidate.table, candidate.splices)
+            try:
+                parsed = anthropic.parse(sent, self._sent)
+                pardoned = {
+                    e.block.call
+                    for e in candidate.table.entries
+                    if (s := candidate.splices.get(e.anchor)) is not None and s.pardons
+                }
+                broken = rules.broken(conversation, parsed, pardoned)
+            except Malformed as error:
+                broken = [str(error)]
+            if not broken:
+                self._sent.put(parsed)
+                return candidate, sent
+            self.metrics.add("mmu_broken_rules_total")
+            notes.append(f"held back: {broken[0]}")
+            logger.error("mitmmu: a rewrite would have broken a rule and was held back: %s", "; ".join(broken))
+        bare = without_new(draft)
+        return replace(bare, splices={}), request.body
+
+    async def poison(self, call: Call, anchors: Sequence[str], refusal: str) -> None:
+        """Take splices back for good; without any named, all of them: that line is left alone from then on."""
+        if not call.stored or not isinstance(self.keeper, Keeper):
+            return
+        state: dict[str, Any] = {} if anchors else {"hands_off": refusal[:200]}
+        if anthropic.says_bound(refusal):
+            state["bound"] = True
+        for _ in range(3):
+            known = await self._known(call.name) or []
+            view = next((v for v in known if v.id == call.plan.view.id), call.plan.view)
+            bad = [a for a in anchors or call.plan.splices if a in view.splices]
+            back = poison(view, bad, call.plan.table.requests)
+            outcome = await self.keeper.put_back(call.name, view, back, STORE_SECONDS, state)
+            self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
+            if outcome is Outcome.STORED:
+                self.metrics.add("mmu_poisoned_total", len(back))
+                return
+        self.metrics.add("mmu_failures_total", place="poison")

@@ -1,0 +1,55 @@
+"""After a refusal that a rewrite may have caused: send what was sent before, or the client's own, once; and learn."""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import http
+
+from addon.call import Call
+from addon.listen import hear_whole
+from addon.mmu.plan import rewrite, without_new
+from addon.pager import Pager
+from addon.resend import resend
+from addon.watch import flowlist
+from addon.wire import anthropic
+
+logger = logging.getLogger(__name__)
+
+
+async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
+    """A refusal that our rewrite may have caused: try what the provider has seen before, or the client's own.
+
+    Where nothing was replayed the original is tried. Where something was, the replay without what is new comes
+    first: with bound reasoning the original is refused for certain, as it is not what that reasoning was made for.
+    """
+    assert flow.response is not None
+    refusal = flow.response.get_text(strict=False) or ""
+    if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal):
+        return
+    draft = call.plan
+    tries: list[tuple[str, bytes]] = [("original", call.original)]
+    if draft.new and draft.replay:
+        tries.insert(0, ("replay", rewrite(call.conversation, draft.table, draft.replay)))
+    for what, body in tries:
+        answer = await resend(flow, body)
+        if answer is None:
+            break
+        if answer.status_code < 400:
+            pager.metrics.add("mmu_resent_total", result=f"{what} accepted")
+            logger.error("mitmmu: the provider refused a rewrite and took the %s: %s", what, refusal[:500])
+            flowlist.note(flow, f"refused, {what} sent")
+            flow.response = answer
+            new = [s.anchor for s in draft.new]
+            await pager.poison(call, new if what == "replay" or not draft.replay else [], refusal)
+            call.plan = without_new(draft)
+            call.rewritten = what == "replay"
+            hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
+            return
+        flow.response = answer
+    pager.metrics.add("mmu_resent_total", result="refused")
+    flowlist.note(flow, "refused, and so was the original")
+    last = flow.response.get_text(strict=False) or ""
+    if draft.new and anthropic.refusal_text(last) != anthropic.refusal_text(refusal):
+        # Refused for different reasons: what was new is at fault for the first of them.
+        await pager.poison(call, [s.anchor for s in draft.new], refusal)
