@@ -15,8 +15,10 @@ from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.tokens import Counter
 from addon.mmu.view import View
 from addon.options import OPTIONS, read
+from addon.recall.patch import offered
 from addon.vocabulary import load
 from addon.wire.anthropic import parse
+from addon.wire.clients import client
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
 from addon.wire.usage import Usage
@@ -48,6 +50,7 @@ class Planner:
             self.policy,
             self.counter.quick,
             f"line-{len(self.lines)}",
+            offer=offered(conversation, client(self.session.headers()), always=False),
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))
