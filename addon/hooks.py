@@ -233,6 +233,12 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="response")
             logger.exception("mitmmu: handling the response failed; it passes untouched")
 
+    def error(self, flow: http.HTTPFlow) -> None:
+        call: Call | None = getattr(flow, "mmu", None)
+        if call is not None and call.usage is not None:
+            del flow.mmu  # type: ignore[attr-defined]
+            self._book(flow, call, call.usage)  # cut short, but what was heard was billed
+
     def _book(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         assert self.accounts is not None
         accounts = self.accounts

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
+from addon.mmu.handle import PREFIX
 from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Descent, View
+from addon.mmu.view import Change, Descent, View
 from addon.options import Recall, Settings
 from addon.recall import patch
 from addon.watch.metrics import Metrics
@@ -36,6 +39,9 @@ STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
 RECENT_CHARACTERS = 64 * 1024 * 1024
 """Characters of earlier requests kept to read the next ones faster."""
+
+
+_NAMED = re.compile(re.escape(PREFIX) + r"([a-z0-9-]+)")
 
 
 class Recent(OrderedDict[str, Conversation]):
@@ -67,7 +73,6 @@ class Request:
     settings: Settings
     compacting: bool
     offer: Offer | None
-    answers: Mapping[str, patch.Answered]
 
 
 class Pager:
@@ -99,11 +104,8 @@ class Pager:
             offer = patch.offered(conversation, name.client, always=settings.recall is Recall.PATCH)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
-            answers = await self._answers(name, conversation)
             compacting = clients.compacts(headers)
-            return await self._commit(
-                Request(name, conversation, body, now, settings, compacting, offer, answers)
-            )
+            return await self._commit(Request(name, conversation, body, now, settings, compacting, offer))
 
     async def _parse(self, body: bytes) -> Conversation:
         try:
@@ -129,11 +131,12 @@ class Pager:
             if known is None:
                 draft, sent = await self._replay(request, None, "store unreadable", notes)
                 break
-            draft, sent = await self._draft(request, known, notes)
+            answers = await self._answers(request, known)
+            draft, sent = await self._draft(request, known, notes, answers)
             outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
-                return self._call(request, draft, sent, notes, stored=True), sent
+                return self._call(request, draft, sent, notes, answers), sent
             notes.clear()
             if outcome is not Outcome.STALE:
                 # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
@@ -141,17 +144,26 @@ class Pager:
                 break
         else:
             draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
-        return self._call(request, draft, sent, notes, stored=False), sent
+        return self._call(request, draft, sent, notes, None), sent
 
     @staticmethod
-    def _call(request: Request, draft: Plan, sent: bytes, notes: list[str], *, stored: bool) -> Call:
-        rewritten = sent != request.body
+    def _call(
+        request: Request, draft: Plan, sent: bytes, notes: list[str], answers: Mapping[str, patch.Answered] | None
+    ) -> Call:
+        """The call; `answers` is None where the store did not take the plan."""
+        rewritten, stored = sent != request.body, answers is not None
         return Call(
-            request.name, request.conversation, draft, request.body, rewritten, stored, request.answers, notes=notes
+            request.name, request.conversation, draft, request.body, rewritten, stored, answers or {}, notes=notes
         )
 
     async def _draft(
-        self, request: Request, known: list[View], notes: list[str], *, replay_only: bool = False
+        self,
+        request: Request,
+        known: list[View],
+        notes: list[str],
+        answers: Mapping[str, patch.Answered] = MappingProxyType({}),
+        *,
+        replay_only: bool = False,
     ) -> tuple[Plan, bytes]:
         """The plan, checked, and the body it gives."""
         fresh = secrets.token_hex(12)
@@ -166,7 +178,7 @@ class Pager:
                 fresh,
                 compacting=request.compacting,
                 offer=request.offer,
-                answers={call: answered.text for call, answered in request.answers.items()},
+                answers={call: answered.text for call, answered in answers.items()},
             )
             return self._checked(request, without_new(draft) if replay_only else draft, notes)
 
@@ -186,16 +198,22 @@ class Pager:
         self.keeper.sent_unstored(request.name, draft)
         return draft, sent
 
-    async def _answers(self, name: Name, conversation: Conversation) -> dict[str, patch.Answered]:
-        """Answers to the recalls whose refusals this request brings, by call id."""
-        asks = patch.asks(conversation)
+    async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
+        """Answers to the recalls whose refusals this request brings, by call id.
+
+        Only pages that left this conversation are looked up: an id that was learned elsewhere opens nothing.
+        """
+        asks = patch.asks(request.conversation)
         if not asks or not isinstance(self.keeper, Keeper):
             return {}
+        own = {s.page for view in known for s in view.splices.values()}
+        for view in known:
+            own.update(_NAMED.findall("\n".join(s.text for s in view.splices.values() if s.text is not None)))
         texts: dict[str, str | None] = {}
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                for page in {page for ask in asks.values() for page in ask.pages}:
-                    found = await self.keeper.hierarchy.page(name.tenant, page)
+                for page in {page for ask in asks.values() for page in ask.pages if page in own}:
+                    found = await self.keeper.hierarchy.page(request.name.tenant, page)
                     texts[page] = None if found is None else found.decode("utf-8")
         except (StoreError, TimeoutError) as error:
             logger.error("mitmmu: a page that was asked for cannot be read: %s", error or "no answer in time")
@@ -238,7 +256,7 @@ class Pager:
         return replace(bare, splices={}), request.body
 
     async def poison(self, call: Call, anchors: Sequence[str], refusal: str) -> None:
-        """Take splices back for good; without any named, all of them: that line is left alone from then on."""
+        """Take new splices back for good; without any named, all there are: that line is left alone from then on."""
         if not call.stored or not isinstance(self.keeper, Keeper):
             return
         state: dict[str, Any] = {} if anchors else {"hands_off": refusal[:200]}
@@ -247,9 +265,10 @@ class Pager:
         for _ in range(3):
             known = await self._known(call.name) or []
             view = next((v for v in known if v.id == call.plan.view.id), call.plan.view)
-            bad = [a for a in anchors or call.plan.splices if a in view.splices]
-            back = poison(view, bad, call.plan.table.requests)
-            outcome = await self.keeper.put_back(call.name, view, back, STORE_SECONDS, state)
+            standing = {a for a, s in view.splices.items() if s.change is not Change.ORIGINAL}
+            bad = [a for a in anchors if a in standing] if anchors else sorted(standing)
+            back, more = poison(view, bad, call.plan.table.requests, call.plan.replay if anchors else {})
+            outcome = await self.keeper.put_back(call.name, view, back, STORE_SECONDS, {**state, **more})
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
                 self.metrics.add("mmu_poisoned_total", len(back))

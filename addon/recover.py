@@ -25,7 +25,8 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     """
     assert flow.response is not None
     refusal = flow.response.get_text(strict=False) or ""
-    if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal):
+    longer = len(flow.request.raw_content or b"") > len(call.original)
+    if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
     tries: list[tuple[str, bytes]] = [("original", call.original)]

@@ -117,7 +117,7 @@ async def test_what_was_taken_back_stays_back(url: str) -> None:
     keeper = Keeper(await Hierarchy.open(url))
     await send(keeper, messages(1))
     made, folded = await send(keeper, messages(2))
-    back = poison(made.view, [made.new[0].anchor], 1)
+    back, _ = poison(made.view, [made.new[0].anchor], 1)
     name = name_of(messages(2))
     assert await keeper.put_back(name, made.view, back, 5.0, {"bound": True}) is Outcome.STORED
     other = Keeper(await Hierarchy.open(url))

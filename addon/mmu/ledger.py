@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Splice, Table, shown
+from addon.mmu.view import Change, Splice, Table, shown
 from addon.wire.conversation import Conversation, Kind
 
 OPAQUE = 4000
@@ -49,4 +49,5 @@ def weigh(client: Conversation, table: Table, splices: Mapping[str, Splice], cou
         found = splices.get(entry.anchor)
         if found is not None and found.text is not None:
             saved += counter.count(entry.block.text, entry.block.digest) - counter.count(shown(entry, splices))
+    saved -= sum(counter.count(s.text) for s in splices.values() if s.change is Change.TOOL and s.text is not None)
     return Weight(total - saved, saved, exact)

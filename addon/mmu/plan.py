@@ -78,11 +78,13 @@ def rewrite(conversation: Conversation, table: Table, splices: Mapping[str, Spli
 class _Draft:
     """Splices being added on top of those that stand."""
 
-    def __init__(self, conversation: Conversation, table: Table, known: Mapping[str, Splice], request: int) -> None:
+    def __init__(self, conversation: Conversation, table: Table, parent: View | None) -> None:
+        known: Mapping[str, Splice] = parent.splices if parent is not None else {}
+        self.refused = frozenset(parent.state.get("refused", ()) if parent is not None else ())
         self.conversation = conversation
         self.table = table
         self.known = known
-        self.request = request
+        self.request = table.requests
         self.splices = standing(known, table)
         self.new: dict[str, Splice] = {}
         self.pages: list[Page] = []
@@ -113,6 +115,10 @@ class _Draft:
             self.pages.append(Page(page, stands, "result", entry.subject.label))
         self.add(entry, Change.EVICT, handle(page, entry.subject, stands, self.tool))
 
+    def willing(self, chosen: list[Entry]) -> list[Entry]:
+        """Without those whose eviction the provider has refused."""
+        return [e for e in chosen if e.anchor not in self.refused]
+
     def offer(self, tool: Offer) -> None:
         """Add a tool behind the client's own."""
         self._put(TOOL + tool.name, Change.TOOL, "", tool.definition, "utf8", ())
@@ -141,23 +147,14 @@ def _is_bound(conversation: Conversation, parent: View | None) -> bool:
     return conversation.bound or (parent is not None and bool(parent.state.get("bound")))
 
 
-_SAME = "[mmu: the same text as the same call above returned; it still stands there]"
-
-
 def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> None:
-    """Put the answers in place of the client's refusals. What was answered before, and still stands, is referred to."""
+    """Put the answers in place of the client's refusals of a tool that this line has been offered."""
+    if not any(anchor.startswith(TOOL) for anchor in draft.known):
+        return
     for entry in arrived:
         text = answers.get(entry.block.call)
-        if text is None or entry.anchor in draft.known or entry.block.part:
-            continue
-        needs: tuple[str, ...] = ()
-        for earlier in draft.table.entries:
-            found = draft.splices.get(earlier.anchor)
-            if found is not None and found.change is Change.ANSWER and found.text == text and not found.needs:
-                if len(_SAME) < len(text):
-                    text, needs = _SAME, (earlier.anchor,)
-                break
-        draft.add(entry, Change.ANSWER, text, needs)
+        if text is not None and entry.anchor not in draft.known and not entry.block.part:
+            draft.add(entry, Change.ANSWER, text)
 
 
 def _admit(draft: _Draft, arrived: list[Entry]) -> None:
@@ -176,6 +173,9 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
         folded = fold(entry, resident(earlier, draft.splices))
         if folded is not None:
             draft.add(entry, Change.FOLD, folded.text, folded.needs)
+            for needed in folded.needs:  # a reference names their pages, so they can be asked for
+                source = draft.table.by_anchor[needed]
+                draft.pages.append(Page(source.page, source.block.text, "result", source.subject.label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,17 +191,19 @@ def _evict(
 ) -> bool:
     """Evict what is dead. Returns whether anything left.
 
-    With the first pages that leave comes the tool that gives them back. Tools head the prefix, so this is the moment:
-    it is written again anyway, and a conversation that never evicts never pays for a tool it cannot use. Bound
-    reasoning would not stand it, so there it waits until none is sent.
+    When enough has left comes the tool that gives it back. Tools head the prefix, so this is the moment: it is written
+    again anyway, and a conversation that never evicts never pays for a tool it cannot use. Other sessions may keep the
+    head of the prefix warm, and with another tool in it that is given up; so what has left must outweigh the head, and
+    then no later cold start costs more than the client's own would. Bound reasoning would not stand a new tool, so
+    there it waits until none is sent.
     """
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
-    chosen = victims(draft.table, draft.splices, occasion.start, policy, size, floor)
+    chosen = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size, floor))
     drops: list[Reasoning] = []
     if floor >= 0:
         removable = reasoning_to_drop(draft.conversation, draft.table, occasion, draft.splices)
         if removable:
-            more = victims(draft.table, draft.splices, occasion.start, policy, size)
+            more = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size))
             lost = [r for r in removable if r.anchor not in draft.splices]
             # Reasoning cannot be recalled, so it is only given up for pages that weigh more than it does.
             spare = {e.anchor for e in chosen}
@@ -213,10 +215,20 @@ def _evict(
     table = draft.table
     fits = table.tools and occasion.start == 0 and not (bound and last_signed(table.reasoning, draft.splices) >= 0)
     if chosen and fits and offer is not None and offer.name not in table.tools and TOOL + offer.name not in draft.known:
-        draft.offer(offer)
+        gone = {a for a, s in draft.splices.items() if s.change is Change.EVICT} | {e.anchor for e in chosen}
+        freed = sum(size(e.block.text, e.block.digest) for e in table.entries if e.anchor in gone)
+        if freed > 2 * size(_head(draft.conversation) + offer.definition, None):
+            draft.offer(offer)
     for entry in chosen:
         draft.evict(entry)
     return bool(chosen)
+
+
+def _head(conversation: Conversation) -> str:
+    """Tools and instructions: what other sessions of the same client may keep warm."""
+    tools = conversation.tools
+    declared = conversation.text[tools[0].start : tools[-1].end] if tools else ""
+    return declared + "".join(block.text for block in conversation.instructions)
 
 
 def _seen_before(conversation: Conversation, found: Line) -> set[int]:
@@ -229,7 +241,7 @@ def _seen_before(conversation: Conversation, found: Line) -> set[int]:
 
 
 def _next_view(
-    conversation: Conversation, found: Line, splices: Mapping[str, Splice], fresh_id: str, now: float
+    conversation: Conversation, table: Table, found: Line, splices: Mapping[str, Splice], fresh_id: str, now: float
 ) -> View:
     parent = found.parent
     same = parent is not None and found.how is not Descent.DIVERGED
@@ -238,6 +250,8 @@ def _next_view(
     state["models"] = dict(sorted(models.items(), key=lambda item: item[1])[-4:])
     if conversation.ttl is not None or "ttl" not in state:
         state["ttl"] = conversation.ttl
+    if conversation.bound and table.requests:
+        state["bound"] = True  # for good: what a model of that kind has signed may come back to it
     if conversation.messages:
         last = conversation.messages[-1].digest.hex()
         state["tail"] = [*[d for d in state.get("tail", []) if d != last], last][-TAIL:]
@@ -274,7 +288,7 @@ def plan(
     table = page_table(conversation)
     found = line(conversation, table, known)
     log: Mapping[str, Splice] = found.parent.splices if found.parent is not None else {}
-    draft = _Draft(conversation, table, log, table.requests)
+    draft = _Draft(conversation, table, found.parent)
     replayed = dict(draft.splices)
     out = Plan(found, table, View(fresh_id), replayed, draft.splices)
     parent = found.parent
@@ -293,11 +307,13 @@ def plan(
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
             out.epoch = occasion
 
-    inherited = dict(log) if found.how is not Descent.DIVERGED else {a: s for a, s in log.items() if a in replayed}
+    inherited = dict(log)
+    if found.how is Descent.DIVERGED:
+        inherited = {a: s for a, s in log.items() if a in replayed or s.change is Change.ORIGINAL}
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices
-    out.view = _next_view(conversation, found, inherited, fresh_id, now)
+    out.view = _next_view(conversation, table, found, inherited, fresh_id, now)
     return out
 
 
@@ -311,15 +327,29 @@ def without_new(plan: Plan) -> Plan:
     )
 
 
-def poison(view: View, anchors: Sequence[str], request: int) -> list[Splice]:
-    """Splices that put the client's own text back for good at these anchors."""
-    out: list[Splice] = []
+REFUSED = 256
+"""How many anchors whose eviction was refused a line remembers."""
+
+
+def poison(
+    view: View, anchors: Sequence[str], request: int, replay: Mapping[str, Splice] = MappingProxyType({})
+) -> tuple[list[Splice], dict[str, Any]]:
+    """Take splices back: splices to record, and what to add to the line's state.
+
+    At an anchor where something stood in `replay` that stands again, for that is what the provider has seen; elsewhere
+    the client's own text does. Neither is tried again.
+    """
+    back: list[Splice] = []
     for anchor in anchors:
         bad = view.splices[anchor]
-        out.append(
-            replace(bad, generation=bad.generation + 1, change=Change.ORIGINAL, text=None, needs=(), request=request)
-        )
-    return out
+        before = replay.get(anchor)
+        if before is not None:
+            back.append(replace(before, generation=bad.generation + 1, request=request))
+        else:
+            original = replace(bad, change=Change.ORIGINAL, text=None, needs=(), request=request)
+            back.append(replace(original, generation=bad.generation + 1))
+    refused = [*view.state.get("refused", ()), *(a for a in anchors if a in replay)][-REFUSED:]
+    return back, {"refused": refused} if refused else {}
 
 
 CACHEABLE = 8192

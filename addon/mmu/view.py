@@ -72,7 +72,7 @@ class Splice:
     """How the client spells the block's string, so that its literal can be rebuilt from the page; with a `!` behind it
     where the client called the result an error and the view does not."""
     needs: tuple[str, ...] = ()
-    """Anchors of the blocks that a FOLD or ANSWER refers to; it stands only while they are resident."""
+    """Anchors of the blocks that a FOLD refers to; it stands only while they are resident."""
     request: int = 0
     """The request of the line that introduced it."""
 
@@ -269,8 +269,6 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
         target, found = table.by_anchor.get(needed), here.get(needed)
         if target is None:
             return False
-        if here[anchor].change is Change.ANSWER:
-            return found is not None and found.change is Change.ANSWER
         if found is not None and found.change is not Change.ORIGINAL:
             return False
         return target.message >= table.forgotten or table.by_anchor[anchor].message < table.forgotten
@@ -315,7 +313,7 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
 
     The inverse of replay: `restore(view) == transcript`, byte for byte. Raises KeyError for a page that is missing.
     """
-    by_place = {a.partition(":")[0]: s for a, s in splices.items() if s.change is not Change.ORIGINAL}
+    by_place = {a.rpartition(":")[0]: s for a, s in splices.items() if s.change is not Change.ORIGINAL}
     out: list[Edit] = []
     answers: dict[tuple[str, int], int] = {}
     dropped: dict[int, list[tuple[int, str]]] = {}

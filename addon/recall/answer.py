@@ -18,6 +18,7 @@ from typing import Any
 import re2
 
 from addon.mmu.handle import PREFIX
+from addon.mmu.page import ID_LENGTH
 from addon.wire.clients import numbered
 
 NAME = "mmu_recall"
@@ -49,7 +50,8 @@ AROUND = 2
 MATCHES = 200
 """Matching lines shown."""
 
-_ID = re.compile(r"[a-z0-9-]{8,64}")
+_ID = re.compile(rf"(?<![a-z0-9])[0-9a-f]{{{ID_LENGTH}}}(?![a-z0-9])")
+_WORD = re.compile(r"[a-z0-9-]{8,64}")
 _RANGE = re.compile(r"(\d{1,9})\s*(?:-|\.\.|,)?\s*(\d{1,9})?|-(\d{1,9})")
 
 
@@ -70,7 +72,9 @@ def read(arguments: Any) -> Ask:
     given = arguments if isinstance(arguments, dict) else {}
     page = given.get("page", given.get("pages"))
     words = " ".join(str(p) for p in page) if isinstance(page, list) else page if isinstance(page, str) else ""
-    pages = tuple(dict.fromkeys(_ID.findall(words.replace(PREFIX.strip(), " "))))
+    pages = tuple(dict.fromkeys(_ID.findall(words)))
+    if not pages and _WORD.fullmatch(words.strip()):
+        pages = (words.strip(),)
     if not pages:
         return Ask(problem="`page` must be the ID that a handle names.")
     if len(pages) > PAGES:
@@ -81,37 +85,46 @@ def read(arguments: Any) -> Ask:
         found = _RANGE.fullmatch(str(lines).strip())
         if found is None:
             return Ask(problem="`lines` must be a range of line numbers, for example 40-80.")
-        first = int(found[1] or 1)
+        first = max(int(found[1] or 1), 1)
         last = int(found[2] or found[3] or (0 if str(lines).strip().endswith(("-", "..")) else found[1]))
         if last and last < first:
             return Ask(problem=f"`lines` ends before it begins: {first}-{last}.")
     grep = given.get("grep")
-    return Ask(pages, first, last, grep if isinstance(grep, str) else "")
+    grep = grep if isinstance(grep, str) else ""
+    try:
+        _pattern(grep)
+    except re2.error as error:
+        said = error.args[0] if error.args else b""
+        reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        return Ask(problem=f"`grep` is not a pattern that can be matched here ({reason}). Try a simpler one.")
+    return Ask(pages, first, last, grep)
+
+
+def _pattern(grep: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(grep, options) if grep else None
 
 
 def answer(ask: Ask, texts: Mapping[str, str | None]) -> str:
     """The answer to a call. `texts` gives each page asked for, None for one that is not known here."""
     if ask.problem:
         return ask.problem
-    pattern = None
-    if ask.grep:
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            pattern = re2.compile(ask.grep, options)
-        except re2.error as error:
-            said = error.args[0] if error.args else b""
-            reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
-            return f"`grep` is not a pattern that can be matched here ({reason}). Try a simpler one."
+    pattern = _pattern(ask.grep)
     parts = [_part(page, texts.get(page), ask, pattern) for page in ask.pages]
-    return "\n\n".join(parts)
+    out: list[str] = []
+    left = LONGEST
+    for page, part in zip(ask.pages, parts, strict=True):
+        out.append(_bounded(page, part, left))
+        left = max(left - len(out[-1]), 0)
+    return "\n\n".join(out)
 
 
 def _part(page: str, text: str | None, ask: Ask, pattern: Any) -> str:
     if text is None:
         return f"There is no page {page} here. Run the original call again to see its result."
     if not ask.first and pattern is None:
-        return _bounded(page, text)
+        return text
     lines = text.split("\n")
     own = numbered(lines)
     numbers = [number for number, _ in own if number]
@@ -131,7 +144,7 @@ def _part(page: str, text: str | None, ask: Ask, pattern: Any) -> str:
             out.append("--")
         before = n
         out.append(lines[n] if numbers else f"{places[n]}\t{lines[n]}")
-    return _bounded(page, "\n".join(out))
+    return "\n".join(out)
 
 
 def _within(place: int, ask: Ask) -> bool:
@@ -146,10 +159,11 @@ def _matching(lines: list[str], chosen: list[int], pattern: Any) -> Iterator[int
     return iter(sorted(near & inside))
 
 
-def _bounded(page: str, text: str) -> str:
-    if len(text) <= LONGEST:
+def _bounded(page: str, text: str, room: int) -> str:
+    if len(text) <= room:
         return text
-    cut = text.rfind("\n", 0, LONGEST)
-    kept = text[: cut if cut > 0 else LONGEST]
-    shown, total = (part.count("\n") + 1 for part in (kept, text))
-    return f"{kept}\n[cut here: {shown:,} of {total:,} lines of page {page}; ask for `lines` or `grep`]"
+    cut = text.rfind("\n", 0, room)
+    if cut <= 0:
+        return f"{text[:room]}\n[cut here: {len(text):,} characters without a break; the original call shows the rest]"
+    shown, total = (part.count("\n") + 1 for part in (text[:cut], text))
+    return f"{text[:cut]}\n[cut here: {shown:,} of {total:,} lines of page {page}; ask for `lines` or `grep`]"

@@ -46,8 +46,8 @@ def unavailable(ask: Ask) -> Answered:
 def offered(conversation: Conversation, client: str, *, always: bool) -> Offer | None:
     """The tool, if this request may carry it. `always` offers it to clients that are not known to be patient."""
     choice = conversation.options.get("tool_choice")
-    forced = isinstance(choice, dict) and choice.get("type") in ("none", "tool")
-    return OFFER if (always or client in PATIENT_CLIENTS) and not forced else None
+    free = choice is None or (isinstance(choice, dict) and choice.get("type") == "auto")
+    return OFFER if (always or client in PATIENT_CLIENTS) and free else None
 
 
 def asks(conversation: Conversation) -> Mapping[str, Ask]:

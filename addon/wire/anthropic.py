@@ -352,13 +352,16 @@ def drops_reasoning(event: str, data: str) -> bool:
         return False
 
 
-# The words of a refusal that a rewrite could have caused. Too long a prompt is not one: the original is longer.
+# The words of a refusal that a shorter request cannot have caused.
 _TOO_LONG = re.compile(r"too long|too large|exceeds? (?:the )?(?:context|token|limit)", re.IGNORECASE)
 
 
-def rewrite_may_have_caused(status: int, body: str) -> bool:
-    """Whether an error answer could be due to what we changed, so that the original is worth one try."""
-    return status in (400, 422) and _TOO_LONG.search(body) is None
+def rewrite_may_have_caused(status: int, body: str, *, longer: bool = False) -> bool:
+    """Whether an error answer could be due to what we changed, so that the original is worth one try.
+
+    `longer` says that what was sent is longer than the original.
+    """
+    return (status in (400, 422) and _TOO_LONG.search(body) is None) or (longer and status in (400, 413))
 
 
 def refusal_text(body: str) -> str:

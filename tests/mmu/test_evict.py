@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from addon.mmu.evict import Occasion, Policy
-from addon.mmu.plan import Plan, plan, rewrite, told, without_new
+from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, told, without_new
 from addon.mmu.view import Change, Descent, View
 from addon.wire import anthropic
 from addon.wire.usage import Usage
@@ -345,3 +345,57 @@ def test_digits_without_end_are_no_line_number() -> None:
     for _ in range(2):
         session.call("Read", {"file_path": "a.py"}, "\n".join(["9" * 5000 + "\tx"] * 9))
         session.request()
+
+
+def test_a_refused_eviction_gives_way_to_what_stood_before_and_is_not_tried_again() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    folded = session.text(2)
+    play(session, 10)
+    session.call(*bash(30), idle=4000)
+    made = session.request()
+    assert {"t1", "t2"} <= set(evicted(made))
+    back, news = poison(made.view, [s.anchor for s in made.new], 9, made.replay)
+    view = replace(made.view, splices={**made.view.splices, **{s.anchor: s for s in back}})
+    session.views = [replace(view, state={**view.state, **news})]
+    session.call(*bash(31), idle=4000)
+    made = session.request()
+    assert session.text(1) == LONG
+    assert session.text(2) == folded
+    assert not {"t1", "t2"} & set(evicted(made))
+
+
+def test_reasoning_that_was_bound_once_stays_bound() -> None:
+    session = Session(model="claude-opus-5-5")
+    for n in range(8):
+        session.call(*bash(n))
+        thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
+        session.messages[-2]["content"].insert(0, thinking)
+        session.request()
+    session.model = "claude-opus-4-8"
+    session.call(*bash(9), idle=4000)
+    assert evicted(session.request()) == []
+
+
+def test_the_recall_tool_waits_until_what_has_left_outweighs_the_head() -> None:
+    for description, offered in (("short", 1), ("x" * 80_000, 0)):
+        session = Session()
+        session.more = {"tools": [{"name": "Bash", "description": description, "input_schema": {}}]}
+        play(session, 6)
+        session.call(*bash(6), idle=4000)
+        made = session.request(offer=Offer("mmu_recall", '{"name":"mmu_recall"}'))
+        assert evicted(made)
+        assert made.count(Change.TOOL) == offered
+
+
+def test_a_fold_stores_the_page_it_refers_to() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, LONG + "\n60\tmore")
+    made = session.request()
+    assert made.count(Change.FOLD) == 1
+    assert {p.text for p in made.pages} == {LONG, LONG + "\n60\tmore"}

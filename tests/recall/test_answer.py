@@ -12,7 +12,7 @@ from addon.recall.answer import LONGEST, PAGES, Ask, answer, read
 
 FILE = "\n".join(f"{n}\tline {n} of the file" for n in range(40, 100))
 LOG = "\n".join(f"step {n} fine" if n != 30 else "step 30 ERROR: disk" for n in range(60))
-PAGE, OTHER = "abcdef0123456789", "0123456789abcdef"
+PAGE, OTHER = "abcdef0123456789abcdef01", "0123456789abcdef01234567"
 
 
 def ask(**arguments: Any) -> str:
@@ -24,11 +24,20 @@ def test_a_whole_page_is_exact() -> None:
     assert ask(page=f"[mmu page {PAGE}: Read a.py]") == FILE
     assert ask(page=f"{PAGE} {OTHER}") == f"{FILE}\n\n{LOG}"
     assert ask(pages=[PAGE]) == FILE
+    assert ask(page=f"[mmu page {PAGE}: Read components/application.py, lines 1-9, 77 bytes. Not shown here]") == FILE
 
 
 @pytest.mark.parametrize(
     ("lines", "expected"),
-    [("40-42", (40, 42)), ("98-", (98, 99)), ("99", (99, 99)), ("-41", (40, 41)), ("95..97", (95, 97)), (50, (50, 50))],
+    [
+        ("40-42", (40, 42)),
+        ("98-", (98, 99)),
+        ("99", (99, 99)),
+        ("-41", (40, 41)),
+        ("0-41", (40, 41)),
+        ("95..97", (95, 97)),
+        (50, (50, 50)),
+    ],
 )
 def test_lines_are_the_files_own(lines: Any, expected: tuple[int, int]) -> None:
     first, last = expected
@@ -57,7 +66,7 @@ def test_grep_shows_matches_with_a_little_around() -> None:
         ({"page": 3}, "`page` must be"),
         ({"page": "[mmu page"}, "`page` must be"),
         ({"page": "../../etc"}, "`page` must be"),
-        ({"page": " ".join(f"{n:08d}" for n in range(PAGES + 1))}, "At most"),
+        ({"page": " ".join(f"{n:024d}" for n in range(PAGES + 1))}, "At most"),
         ({"page": PAGE, "lines": "x"}, "`lines` must be"),
         ({"page": PAGE, "lines": "9-3"}, "ends before"),
         ({"page": PAGE, "lines": "500-600"}, "has lines 40 to 99"),
@@ -78,6 +87,9 @@ def test_answers_are_bounded_and_say_so() -> None:
     assert len(text) < LONGEST + 200
     assert text.startswith("row 0\nrow 1\n")
     assert "cut here" in text.split("\n")[-1]
+    line = answer(Ask((PAGE, OTHER)), {PAGE: "x" * 200_000, OTHER: "short"})
+    assert "characters without a break" in line
+    assert len(line) < LONGEST + 400
     many = answer(read({"page": PAGE, "grep": "row"}), {PAGE: long})
     assert many.count("\n") < 300
 
