@@ -90,6 +90,10 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="open")
             logger.error("mitmmu: the store does not open, so everything passes through: %s", error)
             return
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="open")
+            logger.exception("mitmmu: the store does not open, so everything passes through")
+            return
         self.accounts, self.pager = accounts, Pager(keeper, key, self.metrics, counter)
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
@@ -227,6 +231,8 @@ class Mitmmu:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
                 self._book(flow, call, call.usage)
+            elif flow.response.status_code == 200:
+                self.metrics.add("mmu_failures_total", place="no usage reported")
         except asyncio.CancelledError:
             self.metrics.add("mmu_failures_total", place="cancelled response")
         except Exception:
@@ -244,7 +250,11 @@ class Mitmmu:
         accounts = self.accounts
 
         async def book() -> None:
-            await accounts.heard(flow, call, usage)
+            try:
+                await accounts.heard(flow, call, usage)
+            except Exception:
+                self.metrics.add("mmu_failures_total", place="books")
+                logger.exception("mitmmu: what a response reported could not be booked")
             logger.info(flow.comment)
 
         task = asyncio.ensure_future(book())

@@ -27,8 +27,6 @@ class Fault:
     page: str
     anchor: str
     """Anchor of the evicted entry."""
-    by: str
-    """Anchor of the result that brought the bytes back."""
     distance: int
     """Requests between the page's arrival and the fault."""
 
@@ -71,11 +69,11 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
                 lines = _lines(e)
                 back = len(wanted & lines)
                 if back and 2 * back >= min(len(lines), len(wanted)):
-                    out.append(Fault(e.page, e.anchor, entry.anchor, entry.arrival - e.arrival))
+                    out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
                     wanted -= lines
         elif not resident((e for e in known if _same(e, entry)), splices):
             e = gone[-1]
-            out.append(Fault(e.page, e.anchor, entry.anchor, entry.arrival - e.arrival))
+            out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
     return out
 
 

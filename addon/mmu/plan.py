@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
@@ -35,7 +34,7 @@ from addon.mmu.view import (
     spelling_of,
     standing,
 )
-from addon.wire.conversation import Conversation
+from addon.wire.conversation import Conversation, text_digest
 from addon.wire.scan import splice
 from addon.wire.usage import Usage
 
@@ -111,7 +110,7 @@ class _Draft:
         found = self.splices.get(entry.anchor)
         if found is not None and found.change in (Change.SERVE, Change.ANSWER) and found.text is not None:
             stands = found.text
-            page = page_id(blake2b(stands.encode("utf-8"), digest_size=16).digest())
+            page = page_id(text_digest(stands))
             self.pages.append(Page(page, stands, "result", entry.subject.label))
         self.add(entry, Change.EVICT, handle(page, entry.subject, stands, self.tool))
 
@@ -287,7 +286,6 @@ def plan(
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
-    log: Mapping[str, Splice] = found.parent.splices if found.parent is not None else {}
     draft = _Draft(conversation, table, found.parent)
     replayed = dict(draft.splices)
     out = Plan(found, table, View(fresh_id), replayed, draft.splices)
@@ -307,9 +305,9 @@ def plan(
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
             out.epoch = occasion
 
-    inherited = dict(log)
+    inherited = dict(draft.known)
     if found.how is Descent.DIVERGED:
-        inherited = {a: s for a, s in log.items() if a in replayed or s.change is Change.ORIGINAL}
+        inherited = {a: s for a, s in draft.known.items() if a in replayed or s.change is Change.ORIGINAL}
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import blake2b
+
+from addon.wire.conversation import text_digest
 
 PIECE = 32_768
 """Characters counted at a time."""
@@ -22,7 +23,11 @@ _MARKS = re.compile(r"[^\w\s]")
 
 
 def estimate(text: str) -> int:
-    """Tokens of a text without a tokenizer. Within about a tenth on code, JSON and prose; worse on base64."""
+    """Tokens of a text without a tokenizer.
+
+    Measured against o200k: on the modules of Python's library 0.78 to 1.05 of the count (median 0.96), on prose 0.91, on
+    a JSON list of records 0.68, on base64 0.37. So it errs low, most where text is dense.
+    """
     other = len(_OTHER.findall(text))
     digits = len(_DIGITS.findall(text))
     marks = len(_MARKS.findall(text))
@@ -46,7 +51,7 @@ class Counter:
     def count(self, text: str, digest: bytes | None = None) -> int:
         """Tokens of the text, before calibration. `digest` is its hash, where the caller has it."""
         if digest is None:
-            digest = blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+            digest = text_digest(text.encode("utf-8", "replace").decode("utf-8"))
         known = self._known.get(digest)
         if known is not None:
             return known

@@ -15,11 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from addon.wire.clients import subject
-from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
+from addon.wire.conversation import Block, Conversation, Kind, Message, Tool, text_digest
 from addon.wire.scan import Field, Malformed, Reader, document, fields, items, value
 from addon.wire.usage import Usage
 
-API = "anthropic"
 PATH = "/v1/messages"
 HOSTS = ("api.anthropic.com",)
 
@@ -42,7 +41,7 @@ def binds_reasoning(model: str) -> bool:
 
 def _digest(text: str) -> bytes:
     try:
-        return blake2b(text.encode("utf-8"), digest_size=16).digest()
+        return text_digest(text)
     except UnicodeEncodeError:
         raise Malformed("lone surrogate") from None
 
@@ -256,7 +255,6 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     if not isinstance(stream, bool):
         raise Malformed("stream is not a boolean")
     return Conversation(
-        api=API,
         model=model,
         text=text,
         messages=messages,

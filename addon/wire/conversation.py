@@ -16,6 +16,11 @@ from hashlib import blake2b
 from typing import Any
 
 
+def text_digest(text: str) -> bytes:
+    """16 bytes over a text: what its block hashes to and its page is named by. UnicodeEncodeError: a lone surrogate."""
+    return blake2b(text.encode("utf-8"), digest_size=16).digest()
+
+
 class Kind(StrEnum):
     """What a block is to the memory manager."""
 
@@ -108,7 +113,6 @@ class Tool:
 class Conversation:
     """One request, parsed. Treated as immutable."""
 
-    api: str
     model: str
     text: str
     """The body, decoded."""
