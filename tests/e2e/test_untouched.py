@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import ssl
 import urllib.request
@@ -151,3 +152,17 @@ def test_the_body_a_client_builds_is_what_a_provider_accepts(there: World) -> No
     status, answer = there.post(spell(body), {"host": HOST})
     assert (status, json.loads(answer)["type"]) == (200, "message")
     assert there.up.log[-1].body == spell(body)
+
+
+@pytest.mark.parametrize(("hosts", "managed"), [("127.0.0.1", 1), ("gateway.example.com", 0)])
+def test_a_host_is_managed_when_the_user_names_it(tmp_path: Path, hosts: str, managed: int) -> None:
+    body = json.dumps({"model": "claude-opus-4-8", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+    with world(tmp_path, mmu_hosts=hosts) as there:
+        roots = there.proxy.ca_file if managed else there.up.ca_file
+        tls = ssl.create_default_context(cafile=str(roots))
+        connection = http.client.HTTPSConnection("127.0.0.1", there.proxy.port, timeout=20, context=tls)
+        connection.set_tunnel("127.0.0.1", there.up.port)
+        connection.request("POST", "/v1/messages", body, {"anthropic-version": "2023-06-01", "x-api-key": "k"})
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert there.proxy.metrics().get("mmu_managed_total", 0) == managed

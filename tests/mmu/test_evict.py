@@ -265,7 +265,7 @@ def test_a_sibling_that_shares_the_prefix_keeps_it_warm() -> None:
     play(session, 8)
     sibling = replace(session.views[0], id="sibling", last_at=session.now + 390)
     session.call(*bash(9), idle=400)
-    session.views = [session.views[0], sibling]
+    session.views = [sibling, session.views[0]]
     assert session.request().epoch is None
 
 
@@ -351,7 +351,7 @@ def test_a_refused_eviction_gives_way_to_what_stood_before_and_is_not_tried_agai
     session = Session()
     session.call("Read", {"file_path": "a.py"}, LONG)
     session.request()
-    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.call("Read", {"file_path": "a.py"}, LONG + "".join(f"\n{n}\tnew and long line {n}" for n in range(60, 120)))
     session.request()
     folded = session.text(2)
     play(session, 10)
@@ -366,6 +366,19 @@ def test_a_refused_eviction_gives_way_to_what_stood_before_and_is_not_tried_agai
     assert session.text(1) == LONG
     assert session.text(2) == folded
     assert not {"t1", "t2"} & set(evicted(made))
+
+
+def test_an_output_that_a_young_fold_refers_to_stays() -> None:
+    session = Session()
+    session.call("Bash", {"command": "check"}, LONG)
+    session.request()
+    play(session, 5)
+    session.call("Bash", {"command": "check"}, LONG)
+    assert session.request().count(Change.FOLD) == 1
+    session.call(*bash(30), idle=4000)
+    made = session.request()
+    assert evicted(made)
+    assert "t1" not in evicted(made)
 
 
 def test_reasoning_that_was_bound_once_stays_bound() -> None:

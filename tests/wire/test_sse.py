@@ -45,6 +45,9 @@ def test_usage_is_gathered_over_a_stream() -> None:
     assert usage.prompt == 135
     usage = stream_usage("message_delta", '{"usage":{"output_tokens":42}}', usage)
     assert usage == Usage(fresh=5, read=100, written=10, written_hour=20, output=42)
+    counts = '"input_tokens":5,"cache_read_input_tokens":100,"cache_creation_input_tokens":30,"output_tokens":42'
+    totals = f'{{"usage":{{{counts}}}}}'
+    assert stream_usage("message_delta", totals, usage) == usage, "how long was written for is only said at the start"
     for junk in ("{", "[]", '{"usage": 3}', '{"message": []}'):
         assert stream_usage("message_delta", junk, usage) == usage
     assert stream_usage("content_block_delta", start, None) is None
