@@ -166,8 +166,7 @@ def victims(
     old: dict[str, bool] = {}
     for entry, access in zip(table.entries, last_access(table), strict=True):
         found = splices.get(entry.anchor)
-        recalled = found is not None and found.change is Change.ANSWER
-        age = policy.file_age if entry.subject.act is Act.READ or recalled else policy.output_age
+        age = policy.file_age if entry.subject.act is Act.READ or entry.recalled else policy.output_age
         old[entry.anchor] = (
             entry.message >= start
             and entry.message > floor

@@ -55,8 +55,8 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
     known = list(earlier)
     out: list[Fault] = []
     for entry in arrived:
-        if entry.block.error:
-            continue
+        if entry.block.error or entry.recalled:
+            continue  # recalls are counted where they are answered
         gone = [e for e in known if _same(e, entry) and _gone(e, splices)]
         if not gone:
             continue

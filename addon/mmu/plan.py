@@ -164,6 +164,8 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
     for entry in arrived:
         if entry.anchor in draft.splices or entry.anchor in draft.known or entry.anchor not in order:
             continue
+        if entry.recalled:
+            continue  # asked for in full, so it comes in full
         earlier = shown[: order[entry.anchor]]
         missing = unserved(entry, earlier, draft.splices)
         if missing is not None:
@@ -175,6 +177,10 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
             for needed in folded.needs:  # a reference names their pages, so they can be asked for
                 source = draft.table.by_anchor[needed]
                 draft.pages.append(Page(source.page, source.block.text, "result", source.subject.label))
+
+
+def _newer(one: Splice, other: Splice) -> bool:
+    return one.generation > other.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +282,15 @@ def plan(
     compacting: bool = False,
     offer: Offer | None = None,
     answers: Mapping[str, str] = MappingProxyType({}),
+    relayed: Mapping[str, Splice] = MappingProxyType({}),
 ) -> Plan:
     """Decide what is sent for a request.
 
     `known` are the lines that start alike or share the session; `now` is the time of the request in epoch seconds;
     `size` gives tokens of a text; `fresh_id` names the line if it turns out to be a new one; `compacting` says that the
     client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
-    may be added; `answers` are the answers to calls of it, by call id.
+    may be added; `answers` are the answers to calls of it, by call id. `relayed` are the hidden exchanges, by anchor,
+    that have been put back into the conversation already.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -308,6 +316,9 @@ def plan(
     inherited = dict(draft.known)
     if found.how is Descent.DIVERGED:
         inherited = {a: s for a, s in draft.known.items() if a in replayed or s.change is Change.ORIGINAL}
+    # One that a sister line brought, or that could not be stored when it was made, is this line's from now on.
+    draft.new.update((a, s) for a, s in relayed.items() if (k := draft.known.get(a)) is None or _newer(s, k))
+    inherited.update(relayed)
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices

@@ -23,14 +23,14 @@ PIN = 20
 def last_access(table: Table) -> list[int]:
     """For each entry, the last request that used it.
 
-    A file is used by its arrival, by any later read of the same path and by edits of it. An output is used when it
-    arrives: running the command again makes it obsolete.
+    A file is used by its arrival, by any later read or recall of the same path and by edits of it. An output is used
+    when it arrives: running the command again makes it obsolete.
     """
     latest: dict[str, int] = dict(table.edits)
     out = [0] * len(table.entries)
     for number in range(len(table.entries) - 1, -1, -1):
         entry = table.entries[number]
-        if entry.subject.act is Act.READ:
+        if entry.subject.act is Act.READ and not entry.block.error:
             out[number] = latest[entry.subject.name] = max(latest.get(entry.subject.name, 0), entry.arrival)
         else:
             out[number] = entry.arrival

@@ -16,6 +16,8 @@ HELP: Mapping[str, str] = {
     "mmu_dropped_reasoning_total": "Reasoning blocks removed at a bound epoch.",
     "mmu_faults_total": "Evicted pages the model came back for, by kind.",
     "mmu_recalls_total": "Calls of the recall tool that were answered, by result.",
+    "mmu_relays_total": "Responses with hidden recalls, by what became of them.",
+    "mmu_continuations_total": "Requests that carried a response on.",
     "mmu_epochs_total": "Epochs used for eviction, by occasion.",
     "mmu_lines_total": "How requests relate to known lines of conversation.",
     "mmu_broken_rules_total": "Rewrites held back because they would have broken a rule.",

@@ -172,7 +172,7 @@ def test_nothing_is_answered_where_the_tool_was_never_offered(tmp_path: Path) ->
 
 def test_the_tool_is_offered_only_where_it_may_be(tmp_path: Path) -> None:
     for option, agent, expected in (
-        ("auto", "some-script/1", False),
+        ("auto", "some-script/1", True),
         ("auto", "claude-cli/2.1.330 (external, cli)", True),
         ("off", "claude-cli/2.1.330 (external, cli)", False),
     ):
