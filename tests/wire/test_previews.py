@@ -24,8 +24,8 @@ def persisted(head: str = CUT, size: str = SIZE) -> str:
 def tagged(text: str = TEXT, elided: int = 0, code: int = 0) -> str:
     return (
         f"<returncode>{code}</returncode>\n<warning>\nThe output of your last command was too long.\n</warning>"
-        f"<output_head>\n{text[:5000]}\n</output_head>\n<elided_chars>\n{elided or len(text) - 10000} characters elided\n"
-        f"</elided_chars>\n<output_tail>\n{text[-5000:]}\n</output_tail>"
+        f"<output_head>\n{text[:5000]}\n</output_head>\n"
+        f"<elided_chars>\n{elided or len(text) - 10000} characters elided\n</elided_chars>\n<output_tail>\n{text[-5000:]}\n</output_tail>"
     )
 
 
@@ -46,8 +46,9 @@ def masked(text: str = TEXT, omitted: int = 0) -> str:
 def codex(text: str = TEXT, lines: int = 0, code: int = 0, tokens: int = 0) -> str:
     rest = -(-(len(text.encode()) - len(text[:4000].encode()) - len(text[-4000:].encode())) // 4)
     return (
-        f"Chunk ID: 9f\nWall time: 0.05 seconds\nProcess exited with code {code}\nOriginal token count: 16000\nOutput:\n"
-        f"Total output lines: {lines or text.count(chr(10)) + 1}\n\n{text[:4000]}…{tokens or rest} tokens truncated…{text[-4000:]}"
+        f"Chunk ID: 9f\nWall time: 0.05 seconds\nProcess exited with code {code}\nOriginal token count: 16000\n"
+        f"Output:\nTotal output lines: {lines or text.count(chr(10)) + 1}\n\n"
+        f"{text[:4000]}…{tokens or rest} tokens truncated…{text[-4000:]}"
     )
 
 
