@@ -25,7 +25,8 @@ def tagged(text: str = TEXT, elided: int = 0, code: int = 0) -> str:
     return (
         f"<returncode>{code}</returncode>\n<warning>\nThe output of your last command was too long.\n</warning>"
         f"<output_head>\n{text[:5000]}\n</output_head>\n"
-        f"<elided_chars>\n{elided or len(text) - 10000} characters elided\n</elided_chars>\n<output_tail>\n{text[-5000:]}\n</output_tail>"
+        f"<elided_chars>\n{elided or len(text) - 10000} characters elided\n</elided_chars>\n"
+        f"<output_tail>\n{text[-5000:]}\n</output_tail>"
     )
 
 
