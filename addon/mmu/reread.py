@@ -35,9 +35,9 @@ def file_of(subject: Subject) -> str:
 
 
 def _whole(subject: Subject, text: str) -> str | None:
-    """The file that a result shows, without line numbers; None if it starts behind line 1 or that is not certain.
+    """The file that a result shows, without numbers where they count from line 1; None if that is not certain.
 
-    Where lines are numbered, what stands behind the last of them is not the file's: only a client's reminder may.
+    What stands behind the last numbered line is not the file's, and is only left out if it is a client's reminder.
     """
     run = plain_read(subject.name.partition(" ")[2]) if subject.act is Act.RUN else None
     if run is not None and not run.numbers:
@@ -46,14 +46,15 @@ def _whole(subject: Subject, text: str) -> str | None:
     split = numbered(lines)
     last = next((at for at, (number, _) in enumerate(split) if number != at + 1), len(split))
     if not last:
-        return None if run is not None or any(number for number, _ in split) else text
-    if any(number for number, _ in split[last:]) or not _REMINDER.fullmatch("\n".join(lines[last:])):
+        return text
+    if not _REMINDER.fullmatch("\n".join(lines[last:])):
         return None
     return "\n".join(line for _, line in split[:last])
 
 
-def _printed(subject: Subject, before: Entry, text: str) -> str | None:
-    """What a call would have printed if the file is as `before` showed it in `text`; None where that is not known."""
+def _printed(subject: Subject, before: Entry) -> str | None:
+    """What a call would have printed if the file is as `before` showed it; None where that is not known."""
+    text = before.block.text
     if subject.act is Act.READ:
         return text if before.subject.act is Act.READ and before.subject.name == subject.name else None
     run = plain_read(subject.name.partition(" ")[2])
@@ -100,11 +101,9 @@ def withheld(
         return None
     proven: list[Entry] = []
     for before in earlier:
-        found = splices.get(before.anchor)
-        served = found is not None and found.change is Change.SERVE
-        text = shown(before, splices) if served else before.block.text
-        printed = None if before.block.error else _printed(entry.subject, before, text)
+        printed = _printed(entry.subject, before)
         if printed is not None and proves(seen, printed):
+            found = splices.get(before.anchor)
             if found is None or found.change is not Change.EVICT:
                 return None
             proven.append(before)

@@ -23,15 +23,12 @@ PIN = 20
 
 
 def stands_for(table: Table, splices: Mapping[str, Splice]) -> list[Subject]:
-    """What each entry counts as: its own subject, or the read of a file where that was served in place of a preview.
-
-    A second change of a block (it was served, then evicted) counts like the first.
-    """
+    """What each entry counts as: its own subject, or the read of a file where that is served in place of a preview."""
     paths = {e.subject.name for e in table.entries if e.subject.act is Act.READ} | table.edits.keys()
     out: list[Subject] = []
     for entry in table.entries:
         about, found = entry.subject, splices.get(entry.anchor)
-        if about.act is Act.RUN and found is not None and (found.change is Change.SERVE or found.generation):
+        if about.act is Act.RUN and found is not None and found.change is Change.SERVE:
             path = file_of(about)
             if path:
                 known = next((p for p in paths if same_path(p, path)), path)

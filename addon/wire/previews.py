@@ -150,7 +150,7 @@ def proves(shown: Preview, text: str) -> bool:
     head, tail = shown.head, shown.tail.removesuffix("\n")
     seen = len(head) + len(tail)
     lines = head.count("\n") + 1 + (tail.count("\n") + 1 if tail else 0)
-    if not head or (lines < LEAST_LINES and seen < LEAST_CHARACTERS) or seen >= len(text):
+    if not head or (lines < LEAST_LINES and seen < LEAST_CHARACTERS):
         return False
     if not text.startswith(head) or not text.endswith(tail) or not (tail or shown.size):
         return False

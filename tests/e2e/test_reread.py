@@ -11,8 +11,9 @@ from tests.e2e.world import blocks, world
 PATH = "/work/src/app.py"
 FILE = "\n".join(f"def function_{n}(): return '{n * 7919}'  # größer" for n in range(1, 801))
 READ = "\n".join(f"{n}\t{line}" for n, line in enumerate(FILE.split("\n"), 1))
+SIZE = f"{len(FILE.encode()) / 1024:.1f}".removesuffix(".0")
 PREVIEW = (
-    f"<persisted-output>\nOutput too large ({len(FILE.encode()) / 1024:.1f}KB). Full output saved to: /h/b1.txt\n\n"
+    f"<persisted-output>\nOutput too large ({SIZE}KB). Full output saved to: /h/b1.txt\n\n"
     f"Preview (first 2KB):\n{FILE[:2000].rpartition(chr(10))[0]}\n...\n</persisted-output>"
 )
 

@@ -168,13 +168,8 @@ def test_a_note_that_the_file_was_modified_counts() -> None:
         assert served(reread(session)) == expected
 
 
-def test_an_error_is_never_served_and_never_serves() -> None:
+def test_an_error_is_never_served() -> None:
     assert served(reread(away(), is_error=True)) == 0
-    session = Session()
-    session.call("Read", {"file_path": PATH}, READ, is_error=True)
-    quiet(session, 6)
-    quiet(session, 1, idle=4000)
-    assert served(reread(session)) == 0
 
 
 def test_a_resident_copy_is_enough() -> None:
@@ -190,6 +185,24 @@ def test_a_resident_copy_is_enough() -> None:
     assert served(reread(session)) == 1
     assert served(reread(session)) == 0
     assert served(reread(session, command="cat src/app.py")) == 0
+
+
+def test_a_folded_copy_is_enough() -> None:
+    session = away()
+    session.call("Read", {"file_path": PATH}, READ + REMINDER)
+    session.request()
+    session.call("Read", {"file_path": PATH}, READ)
+    assert session.request().count(Change.FOLD) == 1
+    assert served(reread(session)) == 0
+
+
+def test_a_call_id_used_again_hides_no_change() -> None:
+    session = away()
+    session.call("Edit", {"file_path": PATH, "old_string": "a"}, "done")
+    session.request()
+    session.call("Bash", CAT, PREVIEW)
+    session.messages[-2]["content"][0]["id"] = session.messages[-1]["content"][0]["tool_use_id"] = "t1"
+    assert served(session.request()) == 0
 
 
 def test_a_recalled_copy_is_enough() -> None:
@@ -275,7 +288,7 @@ def test_what_was_served_is_pinned_by_an_edit_of_its_file() -> None:
     quiet(session, 15)
     session.call("Edit", {"file_path": PATH, "old_string": "a"}, "done")
     session.request()
-    quiet(session, 8, idle=4000)
+    quiet(session, 17, idle=4000)
     found = session.views[0].splices
     assert [s.change for a, s in found.items() if a.startswith(f"{call}#")] == [Change.SERVE]
 
