@@ -72,7 +72,9 @@ def _persisted(text: str) -> Preview | None:
 
 
 def _tagged(text: str) -> Preview | None:
-    found = _TAGGED.fullmatch(text)
+    # Once each: which of two would be the client's is not certain, and trying all takes quadratic time.
+    once = all(text.count(f"{tag}>") == 1 for tag in ("<output_head", "</output_head", "<output_tail", "</output_tail"))
+    found = _TAGGED.fullmatch(text) if once else None
     return Preview(found[1], found[3], elided=int(found[2]), unit="characters") if found else None
 
 

@@ -152,6 +152,7 @@ def test_a_size_may_count_characters_or_the_last_newline(size: int) -> None:
         persisted(size="1.2MB"),
         "<persisted-output>Tool result saved to: /x.txt\n\nUse Read to view</persisted-output>",
         tagged(code=1),
+        tagged("</output_head>\n" + TEXT),
         members(returncode=1),
         members(exception_info="timed out"),
         members(elided_chars="12"),
