@@ -156,8 +156,11 @@ def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> N
             draft.add(entry, Change.ANSWER, text)
 
 
-def _admit(draft: _Draft, arrived: list[Entry]) -> None:
-    """Fold what just arrived, and serve what the client only said was unchanged."""
+def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault]) -> None:
+    """Fold what just arrived, and serve what the client said was unchanged or showed a preview of.
+
+    What is served is a fault: it is added to those `seen` already.
+    """
     entries = draft.table.entries
     shown = [e for e in entries if e.message >= draft.table.forgotten]
     order = {e.anchor: n for n, e in enumerate(shown)}
@@ -167,8 +170,11 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
         if entry.recalled:
             continue  # asked for in full, so it comes in full
         earlier = shown[: order[entry.anchor]]
-        missing = unserved(entry, earlier, draft.splices)
+        missing = unserved(entry, earlier, draft.splices, draft.conversation)
         if missing is not None:
+            before = [e for e in entries if e.arrival < draft.request]
+            if not faults([entry], before, draft.splices):
+                seen.append(Fault(missing.page, missing.anchor, entry.arrival - missing.arrival))
             draft.add(entry, Change.SERVE, missing.block.text)
             continue
         folded = fold(entry, resident(earlier, draft.splices))
@@ -308,7 +314,7 @@ def plan(
             out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
             _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
-                _admit(draft, arrived)
+                _admit(draft, arrived, out.faults)
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
             out.epoch = occasion

@@ -49,7 +49,7 @@ class Change(StrEnum):
     EVICT = "evict"
     """The text is replaced by a handle."""
     SERVE = "serve"
-    """The client said "unchanged" of a text that is no longer resident: the text is put there."""
+    """The client said "unchanged" of a text that is no longer resident, or showed a preview: the text is put there."""
     ANSWER = "answer"
     """The client's refusal of a tool that only we have is replaced by the answer, and is no error any more."""
     RELAY = "relay"

@@ -12,7 +12,7 @@ HELP: Mapping[str, str] = {
     "mmu_passed_through_total": "LLM requests forwarded as they came, by reason.",
     "mmu_folds_total": "Results folded on arrival.",
     "mmu_evictions_total": "Pages evicted.",
-    "mmu_served_total": "Pages put in the place of a client's 'unchanged'.",
+    "mmu_served_total": "Pages put in the place of a client's 'unchanged' or preview.",
     "mmu_dropped_reasoning_total": "Reasoning blocks removed at a bound epoch.",
     "mmu_faults_total": "Evicted pages the model came back for, by kind.",
     "mmu_recalls_total": "Calls of the recall tool that were answered, by result.",
