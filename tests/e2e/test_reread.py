@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-from tests.e2e.test_recall import HANDLE, Model
+from tests.e2e.model import HANDLE, Model
 from tests.e2e.world import blocks, world
 
 PATH = "/work/src/app.py"

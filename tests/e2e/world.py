@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,8 @@ HOST = "api.anthropic.com"
 NAME = f"https://{HOST}"
 MESSAGES = "/v1/messages"
 
-type Mode = Literal["regular", "reverse"]
+type Mode = Literal["regular", "reverse", "upstream"]
+"""`upstream`: a regular proxy that itself goes through another one."""
 
 
 @dataclass(slots=True)
@@ -93,15 +94,20 @@ class World:
 @contextmanager
 def world(folder: Path, mode: Mode = "regular", **options: str) -> Iterator[World]:
     """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock."""
-    with Upstream(tls=True) as up:
+    with ExitStack() as running:
+        up = running.enter_context(Upstream(tls=True))
+        redirect = f"127.0.0.1:{up.port}"
+        other = ""
+        if mode == "upstream":
+            other = running.enter_context(Mitmdump(addon=None, redirect_to=redirect)).url
         proxy = Mitmdump(
             {"mmu_clock": "header", **options},
             target=NAME if mode == "reverse" else "",
-            redirect_to=f"127.0.0.1:{up.port}",
+            through=other,
+            redirect_to="" if other else redirect,
             folder=folder / "proxy",
         )
-        with proxy:
-            yield World(up, proxy, mode, folder)
+        yield World(up, running.enter_context(proxy), mode, folder)
 
 
 def texts(exchanges: list[Exchange]) -> list[str]:

@@ -35,6 +35,7 @@ class Mitmdump:
 
     `options`: `--set` names and values. `target`: "" for a regular proxy, else the URL a reverse proxy stands before;
     its port is then `port`, and the proxy's own pages are reached through a second, regular listener `site_port`.
+    `through`: the URL of another proxy that everything goes through.
     `redirect_to`: HOST:PORT that api.anthropic.com leads to. `addon`: None for a bare mitmdump.
     `folder`: where state and log lie; a temporary one, removed at the end, when None.
     """
@@ -44,6 +45,7 @@ class Mitmdump:
         options: Mapping[str, str] | None = None,
         *,
         target: str = "",
+        through: str = "",
         redirect_to: str = "",
         addon: Path | None = ADDON,
         folder: Path | None = None,
@@ -66,7 +68,7 @@ class Mitmdump:
             **(options or {}),
         }
         modes = [f"reverse:{target}@127.0.0.1:{self.port}"] if target else []
-        modes.append(f"regular@127.0.0.1:{self.site_port}")
+        modes.append(f"upstream:{through}@127.0.0.1:{self.port}" if through else f"regular@127.0.0.1:{self.site_port}")
         loaded = [*([addon] if addon else []), *scripts, HERE / "redirect.py", HERE / "ready.py"]
         self._command = [str(Path(sys.executable).with_name("mitmdump")), "--set", "flow_detail=1"]
         self._command += [word for mode in modes for word in ("--mode", mode)]
