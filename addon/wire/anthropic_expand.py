@@ -129,12 +129,14 @@ def says_much(exchange: Exchange) -> bool:
 def expand(
     conversation: Conversation, exchanges: Mapping[int, Sequence[tuple[str, Exchange]]]
 ) -> tuple[str, list[str]]:
-    """The request's text with exchanges put back, and the names of those that were.
+    """The request's text with exchanges put back, and the names of those that were. Where the client says which answer
+    it got last, it is made to name the last round of that.
 
     `exchanges` gives, by message index, the named ones that may belong to that message; the first that fits is taken.
     """
     edits: list[Edit] = []
     done: list[str] = []
+    ids: dict[str, str] = {}
     for index, candidates in sorted(exchanges.items()):
         message = conversation.messages[index]
         held = _held(conversation, message)
@@ -144,8 +146,21 @@ def expand(
             if laid_out is not None and beside is not None:
                 edits += [_taken_apart(conversation, message, exchange, laid_out), *beside]
                 done.append(name)
+                if exchange.id:
+                    ids[exchange.shown_as] = exchange.id
                 break
-    return splice(conversation.text, edits), done
+    return splice(conversation.text, [*edits, *_renamed(conversation, ids)]), done
+
+
+def _renamed(conversation: Conversation, names: Mapping[str, str]) -> list[Edit]:
+    """`names` gives, by the id that the client was shown, the last round's."""
+    place = conversation.places.get("diagnostics")
+    if place is None or not names or conversation.text[place[0]] != "{":
+        return []
+    members, _ = fields(conversation.text, place[0], {})
+    value, start, end = members.get("previous_message_id", (None, 0, 0))
+    name = names.get(value) if isinstance(value, str) else None
+    return [(start, end, json.dumps(name))] if name else []
 
 
 def _taken_apart(

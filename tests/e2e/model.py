@@ -37,6 +37,8 @@ class Model:
         self.send = send or self._post
         self.messages: list[dict[str, Any]] = [{"role": "user", "content": "begin"}]
         self.now = 1_000_000.0
+        self.extra: dict[str, Any] = {}
+        """More members of the request."""
         self.reply: dict[str, Any] = {}
         self.then: list[dict[str, Any]] = []
         """What the model answers next, request by request; the last one again when there are no more."""
@@ -62,7 +64,7 @@ class Model:
         if isinstance(messages[-1]["content"], str):
             messages[-1]["content"] = [{"type": "text", "text": messages[-1]["content"]}]
         messages[-1]["content"][-1]["cache_control"] = {"type": "ephemeral"}
-        body = {"model": self.model, "max_tokens": 1000, "tools": TOOLS, "messages": messages}
+        body = {"model": self.model, "max_tokens": 1000, "tools": TOOLS, "messages": messages, **self.extra}
         clock = str(self.now)
         headers = {"x-upstream-script": "recall", "x-upstream-session": "m", "x-upstream-clock": clock, **self.headers}
         said = self.send(body, {**headers, "x-mmu-clock": clock})

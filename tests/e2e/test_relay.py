@@ -128,6 +128,7 @@ def test_the_model_gets_its_pages_and_the_client_one_answer(
             last.usage[k] for k in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
         )
         assert used.output_tokens == sum(r.usage["output_tokens"] for r in talk.seen()[start:] if r.usage)
+        first = talk.got.id
         if not stream:
             assert talk.got.id == f"msg_{last.n:08d}"
 
@@ -144,6 +145,13 @@ def test_the_model_gets_its_pages_and_the_client_one_answer(
             "3\trow 2 of output 0, in full\n4\trow 3 of output 0, in full",
             "\n".join(f"{n}\trow {n - 1} of output 0, in full" for n in range(6, 11)),
         ]
+
+        # it says which message it was answered with last, as the provider knows it
+        talk.extra = {"diagnostics": {"previous_message_id": first}}
+        talk.say("and?")
+        talk.turn([text("So.")])
+        assert talk.last()["diagnostics"]["previous_message_id"] == f"msg_{last.n:08d}"
+        talk.extra = {}
 
         # all of it stands in every later request, also after a crash in the middle of nothing
         there.proxy.kill()
