@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from mitmproxy import http
 
 from addon.call import Call
 from addon.keeper import Keeper, Memory
-from addon.mmu.ledger import weigh
+from addon.mmu.ledger import Weight, weigh
 from addon.mmu.plan import told
 from addon.mmu.tokens import Counter, calibrate
 from addon.mmu.view import Change
@@ -21,6 +22,7 @@ _COUNTED = (
     ("mmu_evictions_total", Change.EVICT),
     ("mmu_served_total", Change.SERVE),
     ("mmu_dropped_reasoning_total", Change.DROP),
+    ("mmu_collapses_total", Change.COLLAPSE),
 )
 
 
@@ -93,9 +95,14 @@ class Accounts:
         """Count tokens off the request's path, tell people what was saved, and calibrate the counter."""
         observing = isinstance(self.keeper, Memory)
         splices = call.plan.splices if call.rewritten or observing else {}
-        weight = await asyncio.to_thread(
-            weigh, call.conversation, call.plan.table, splices, self.counter, call.hidden if call.rewritten else ()
-        )
+
+        def work() -> Weight:
+            weight = weigh(call.conversation, call.plan.table, splices, self.counter)
+            if call.client is None or call.client is call.conversation:
+                return weight
+            return replace(weight, saved=weigh(call.client, call.plan.table, {}, self.counter).sent - weight.sent)
+
+        weight = await asyncio.to_thread(work)
         model = call.conversation.model
         factor, seen = self._factors.get(model, (1.0, 0))
         if weight.exact:

@@ -30,8 +30,6 @@ class Call:
     stored: bool
     answers: Mapping[str, Answered] = field(default_factory=dict)
     """Recalls that this request could answer, by call id."""
-    hidden: tuple[str, ...] = ()
-    """The results in `conversation` that the client was not shown, as JSON."""
     client: Conversation | None = None
     """The request as the client sent it; None where that is `conversation`."""
     relays: bool = False

@@ -17,12 +17,12 @@ from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
 from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, Descent, Splice, View, pages_of
+from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
 from addon.options import Recall, Settings
-from addon.recall import patch
+from addon.recall import patch, spans
 from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
-from addon.recall.replay import added, expanded
+from addon.recall.replay import expanded
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, clients, rules
 from addon.wire.conversation import Conversation
@@ -145,7 +145,7 @@ class Pager:
                 break
             request = await self._with_hidden(request, known)
             answers = await self._answers(request, known)
-            draft, sent = await self._draft(request, known, notes, answers)
+            request, draft, sent = await self._draft(request, known, notes, answers)
             outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
@@ -181,28 +181,30 @@ class Pager:
             rewritten=sent != request.original,
             stored=answers is not None,
             answers=answers or {},
-            hidden=tuple(added(request.relayed)),
             client=request.client,
             relays=relays and offered,
             notes=notes,
         )
 
     async def _with_hidden(self, request: Request, known: list[View]) -> Request:
-        """The request with the exchanges that the client was not shown; as it came where that would not be sound."""
+        """The request with the exchanges that the client was not shown, and with the summaries that stand in it; as it
+        came where that would not be sound."""
         loose = [made for line, made in self._loose.items() if any(view.id == line for view in known)]
 
         def work() -> Request:
-            found = expanded(request.client, [*(view.splices for view in known), *loose])
-            if not found.splices:
-                return replace(request, conversation=request.client, body=request.original, relayed={})
-            body = found.text.encode("utf-8")
-            conversation = anthropic.parse(body, self._expanded)
+            splices = [*(view.splices for view in known), *loose]
+            as_it_came = replace(request, conversation=request.client, body=request.original, relayed={})
+            found = expanded(request.client, splices)
+            conversation = self._reread(found.text) if found.splices else request.client
+            conversation, summed = spans.put_in(conversation, splices, self._reread)
+            if not found.splices and not summed:
+                return as_it_came
             if broken := rules.worsened(request.client, conversation):
                 self.metrics.add("mmu_broken_rules_total")
-                logger.error("mitmmu: a hidden exchange could not be put back: %s", "; ".join(broken))
-                return replace(request, conversation=request.client, body=request.original, relayed={})
-            self._expanded.put(conversation)
-            return replace(request, conversation=conversation, body=body, relayed=found.splices)
+                logger.error("mitmmu: what the client was not shown could not be put back: %s", "; ".join(broken))
+                return as_it_came
+            relayed = {**found.splices, **summed}
+            return replace(request, conversation=conversation, body=conversation.text.encode(), relayed=relayed)
 
         return await asyncio.to_thread(work) if len(request.original) > LARGE else work()
 
@@ -214,12 +216,12 @@ class Pager:
         answers: Mapping[str, patch.Answered] = MappingProxyType({}),
         *,
         replay_only: bool = False,
-    ) -> tuple[Plan, bytes]:
-        """The plan, checked, and the body it gives."""
+    ) -> tuple[Request, Plan, bytes]:
+        """The request as it was planned, the plan, checked, and the body it gives."""
         fresh = secrets.token_hex(12)
 
-        def work() -> tuple[Plan, bytes]:
-            draft = plan(
+        def made(request: Request, *, collapsed: bool = False) -> Plan:
+            return plan(
                 request.conversation,
                 known,
                 request.now,
@@ -230,8 +232,21 @@ class Pager:
                 offer=request.offer,
                 answers={call: answered.text for call, answered in answers.items()},
                 relayed=request.relayed,
+                collapsed=collapsed,
             )
-            return self._checked(request, without_new(draft) if replay_only else draft, notes)
+
+        def work() -> tuple[Request, Plan, bytes]:
+            draft, planned = made(request), request
+            if draft.collapse is not None and not replay_only:
+                taken = spans.collapse(request.conversation, draft.collapse)
+                conversation = self._reread(taken.text)
+                if not rules.worsened(request.conversation, conversation):
+                    relayed = {**request.relayed, taken.splice.anchor: taken.splice}
+                    body = conversation.text.encode()
+                    planned = replace(request, conversation=conversation, body=body, relayed=relayed)
+                    draft = made(planned, collapsed=True)
+                    draft.pages.append(taken.page)
+            return planned, *self._checked(planned, without_new(draft) if replay_only else draft, notes)
 
         warm = any(request.now - view.last_at < WARM_SECONDS for view in known)
         return await asyncio.to_thread(work) if len(request.body) > LARGE and not warm else work()
@@ -242,13 +257,18 @@ class Pager:
         """What the provider has seen already, and nothing new. `known` is None when only this process can say."""
         lines = self.keeper.remembered(request.name) if known is None else known
         request = await self._with_hidden(request, lines)
-        draft, sent = await self._draft(request, lines, notes, replay_only=True)
+        request, draft, sent = await self._draft(request, lines, notes, replay_only=True)
         if known is None and draft.line.how is Descent.JOINED:
             raise PassThrough("store unreadable")  # its view is there, but nobody here has seen it
         notes.append(f"{reason}: replay only")
         self.metrics.add("mmu_replay_only_total", reason=reason)
         self.keeper.sent_unstored(request.name, draft)
         return request, draft, sent
+
+    def _reread(self, text: str) -> Conversation:
+        conversation = anthropic.parse(text.encode("utf-8"), self._expanded)
+        self._expanded.put(conversation)
+        return conversation
 
     def sent(self, body: bytes) -> Conversation:
         """A request as it left, read again. Malformed never happens to one that was checked."""
@@ -257,12 +277,15 @@ class Pager:
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
         """Answers to the recalls whose refusals this request brings, by call id."""
         asks = patch.asks(request.client)
+        if not asks:
+            return {}
         splices = {anchor: splice for view in known for anchor, splice in view.splices.items()}
-        return await self.answers(request.name, splices, asks) if asks else {}
+        return await self.answers(request.name, request.conversation, splices, asks)
 
     async def answers(
         self,
         name: Name,
+        conversation: Conversation,
         splices: Mapping[str, Splice],
         asks: Mapping[str, Ask],
         standing: Mapping[str, str] = MappingProxyType({}),
@@ -281,9 +304,14 @@ class Pager:
         except (StoreError, TimeoutError) as error:
             logger.error("mitmmu: a page that was asked for cannot be read: %s", error or "no answer in time")
             return {call: patch.unavailable(ask) for call, ask in asks.items()}
-        return await asyncio.to_thread(
-            lambda: {call: patch.answered(ask, texts, standing) for call, ask in asks.items()}
-        )
+
+        def work() -> dict[str, patch.Answered]:
+            return {
+                call: patch.answered(ask, texts, standing, acknowledged(conversation, ask.wishes) if ask.wishes else "")
+                for call, ask in asks.items()
+            }
+
+        return await asyncio.to_thread(work)
 
     async def keep(self, call: Call, anchor: str, text: str | None) -> bool:
         """Make a hidden exchange durable, or (None) take it back. Where the store fails it is kept in mind for the

@@ -15,8 +15,8 @@ cache of the first model is still warm, and clients do go back and forth.
 a page may leave only if no signed reasoning stands behind it; or, when a new human turn starts on a cold cache, after
 all reasoning of the finished turns has been removed with it.
 
-Victims are old, large and unreferenced. Never evicted: errors, the newest results, files under edit, and a result that
-a resident fold refers to, unless the fold's own block leaves in the same batch.
+Victims are old, large and unreferenced, or released by the model itself. Never evicted: errors, the newest results,
+files under edit, and a result that a resident fold refers to, unless the fold's own block leaves in the same batch.
 """
 
 from __future__ import annotations
@@ -173,8 +173,13 @@ def victims(
             and entry.message > floor
             and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER))
             and (not entry.block.error or (found is not None and found.pardons))
-            and table.requests - access >= max(age, 2 * refaulted.get(about.name, 0))
-            and not pinned(about, table)
+            and (
+                entry.anchor in table.released
+                or (
+                    table.requests - access >= max(age, 2 * refaulted.get(about.name, 0))
+                    and not pinned(about, table)
+                )
+            )
         )
 
     def gain(entry: Entry) -> int:

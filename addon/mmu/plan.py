@@ -34,6 +34,7 @@ from addon.mmu.view import (
     spelling_of,
     standing,
 )
+from addon.mmu.wishes import Span
 from addon.wire.conversation import Conversation, text_digest
 from addon.wire.scan import splice
 from addon.wire.usage import Usage
@@ -56,6 +57,8 @@ class Plan:
     faults: list[Fault] = field(default_factory=list)
     epoch: Epoch | None = None
     """The occasion that was used; None where nothing was evicted."""
+    collapse: Span | None = None
+    """A span for which the model's own summary is to stand from this request on; it is then planned anew."""
     odd: int = 0
     """Results left alone because their JSON spelling could not be rebuilt."""
 
@@ -198,7 +201,14 @@ class Offer:
 
 
 def _evict(
-    draft: _Draft, occasion: Epoch, policy: Policy, size: Size, bound: bool, offer: Offer | None
+    draft: _Draft,
+    occasion: Epoch,
+    policy: Policy,
+    size: Size,
+    bound: bool,
+    offer: Offer | None,
+    *,
+    collapsed: bool,
 ) -> bool:
     """Evict what is dead. Returns whether anything left.
 
@@ -219,7 +229,7 @@ def _evict(
             # Reasoning cannot be recalled, so it is only given up for pages that weigh more than it does.
             spare = {e.anchor for e in chosen}
             freed = sum(size(e.block.text, e.block.digest) for e in more if e.anchor not in spare)
-            if freed > sum(size(draft.raw(r), None) for r in lost):
+            if collapsed or freed > sum(size(draft.raw(r), None) for r in lost):
                 chosen, drops = more, lost
     for reasoning in drops:
         draft.drop(reasoning)
@@ -233,6 +243,23 @@ def _evict(
     for entry in chosen:
         draft.evict(entry)
     return bool(chosen)
+
+
+def _collapsible(draft: _Draft, occasion: Epoch, size: Size, *, bound: bool) -> Span | None:
+    """The span that the model wishes collapsed, if this is a moment for it and it pays."""
+    span, conversation = draft.table.span, draft.conversation
+    if span is None or span.start < occasion.start or draft.table.forgotten or conversation.clears:
+        return None
+    signed = last_signed(draft.table.reasoning, draft.splices) >= span.end
+    if bound and signed and reasoning_to_drop(conversation, draft.table, occasion, draft.splices) is None:
+        return None
+    first, last = conversation.messages[span.start], conversation.messages[span.end - 1]
+    weight = size(conversation.text[first.start : last.end], None)
+    return span if weight > 2 * size(span.summary, None) + LEAST_COLLAPSED else None
+
+
+LEAST_COLLAPSED = 400
+"""Tokens that collapsing a span must free at least, beside twice its summary."""
 
 
 def _head(conversation: Conversation) -> str:
@@ -289,6 +316,7 @@ def plan(
     offer: Offer | None = None,
     answers: Mapping[str, str] = MappingProxyType({}),
     relayed: Mapping[str, Splice] = MappingProxyType({}),
+    collapsed: bool = False,
 ) -> Plan:
     """Decide what is sent for a request.
 
@@ -296,7 +324,8 @@ def plan(
     `size` gives tokens of a text; `fresh_id` names the line if it turns out to be a new one; `compacting` says that the
     client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
     may be added; `answers` are the answers to calls of it, by call id. `relayed` are the hidden exchanges, by anchor,
-    that have been put back into the conversation already.
+    that have been put back into the conversation already, and the summaries that stand in it; `collapsed` says that one
+    of those is new.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -316,7 +345,9 @@ def plan(
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults)
         occasion = None if compacting else epoch(conversation, found, now, policy)
-        if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
+        if occasion is not None and not collapsed:
+            out.collapse = _collapsible(draft, occasion, size, bound=bound)
+        if occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion
 
     inherited = dict(draft.known)

@@ -26,6 +26,8 @@ from typing import Any
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import NAME, asked, page_id
+from addon.mmu.wishes import Span, Wishes, acknowledge, names, span
+from addon.mmu.wishes import read as read_wishes
 from addon.wire.conversation import Act, Block, Conversation, Kind, Subject, text_digest
 from addon.wire.scan import SPELLINGS, Edit, spelling, splice
 
@@ -54,6 +56,8 @@ class Change(StrEnum):
     """The client's refusal of a tool that only we have is replaced by the answer, and is no error any more."""
     RELAY = "relay"
     """An exchange that the client was not shown stands where the provider saw it."""
+    COLLAPSE = "collapse"
+    """A summary of the model's own stands for a span of messages."""
     TOOL = "tool"
     """A tool definition is added behind the client's own."""
     DROP = "drop"
@@ -155,6 +159,10 @@ class Table:
     tools_end: int = 0
     """Where the last of them ends in the text."""
     by_anchor: dict[str, Entry] = field(default_factory=dict)
+    released: set[str] = field(default_factory=set)
+    """Anchors of results that the model said it needs no longer."""
+    span: Span | None = None
+    """What the model last wished to have a summary stand for."""
 
 
 UNKNOWN = Subject(Act.RUN, "", "tool result")
@@ -174,6 +182,9 @@ def page_table(conversation: Conversation) -> Table:
                 subjects[block.call] = about = block.about or UNKNOWN
                 if block.name == NAME:
                     recalls.add(block.call)
+                    wishes = read_wishes(block.arguments)
+                    table.released.update(e.anchor for n in wishes.release for e in named(table, n))
+                    table.span = span(wishes, conversation.messages[:number]) or table.span
                     wanted = [of_page[page] for page in asked(block.arguments) if page in of_page]
                     subjects[block.call] = about = wanted[0] if len(wanted) == 1 else about
                 if about.act is Act.EDIT:
@@ -197,6 +208,18 @@ def page_table(conversation: Conversation) -> Table:
         if message.role == "assistant":
             table.requests += 1
     return table
+
+
+def named(table: Table, name: str) -> list[Entry]:
+    """The results that a file or command of this name gave."""
+    return [e for e in table.entries if names(e.subject, name)]
+
+
+def acknowledged(conversation: Conversation, wishes: Wishes) -> str:
+    """What the model is told that wishes so much of this conversation."""
+    table = page_table(conversation)
+    counts = {name: len(named(table, name)) for name in wishes.release}
+    return acknowledge(wishes, counts, span(wishes, conversation.messages))
 
 
 class Descent(StrEnum):

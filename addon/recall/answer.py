@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -20,13 +20,16 @@ import re2
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import NAME, asked
+from addon.mmu.wishes import Wishes
+from addon.mmu.wishes import read as read_wishes
 from addon.wire.clients import numbered
 
 TOOL: Mapping[str, Any] = {
     "name": NAME,
     "description": (
         f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "
-        "`lines` (\"40-80\") or `grep` (a regular expression) give parts of a long one."
+        "`lines` (\"40-80\") or `grep` (a regular expression) give parts of a long one. You may also say what the "
+        "conversation can do without: `release`, or `summary` with `upto`."
     ),
     "input_schema": {
         "type": "object",
@@ -34,8 +37,10 @@ TOOL: Mapping[str, Any] = {
             "page": {"type": "string", "description": "ID, or several separated by spaces"},
             "lines": {"type": "string"},
             "grep": {"type": "string"},
+            "release": {"type": "string", "description": "files or commands, one a line, whose results can go"},
+            "summary": {"type": "string", "description": "to stand for all before the user message that begins `upto`"},
+            "upto": {"type": "string"},
         },
-        "required": ["page"],
     },
 }
 DEFINITION = json.dumps(TOOL, ensure_ascii=False, separators=(",", ":"))
@@ -63,6 +68,7 @@ class Ask:
     """Lines first to last; 0, 0 for all; a last of 0 for all from `first` on."""
     grep: str = ""
     problem: str = ""
+    wishes: Wishes = field(default_factory=Wishes)
 
     @property
     def whole(self) -> bool:
@@ -76,6 +82,9 @@ def read(arguments: Any) -> Ask:
     pages = asked(given)
     if not pages and _WORD.fullmatch(str(given.get("page", "")).strip()):
         pages = (str(given["page"]).strip(),)
+    wishes = read_wishes(given)
+    if not pages and wishes:
+        return Ask(wishes=wishes)
     if not pages:
         return Ask(problem="`page` must be the ID that a handle names.")
     if len(pages) > PAGES:
@@ -98,7 +107,7 @@ def read(arguments: Any) -> Ask:
         said = error.args[0] if error.args else b""
         reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         return Ask(problem=f"`grep` is not a pattern that can be matched here ({reason}). Try a simpler one.")
-    return Ask(pages, first, last, grep)
+    return Ask(pages, first, last, grep, wishes=wishes)
 
 
 def _pattern(grep: str) -> Any:
@@ -108,10 +117,11 @@ def _pattern(grep: str) -> Any:
 
 
 def answer(
-    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({})
+    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({}), noted: str = ""
 ) -> str:
     """The answer to a call. `texts` gives each page asked for, None for one that is not known here; `standing` says of
-    pages that the model is shown in full where they stand, and those asked for whole are answered by pointing there."""
+    pages that the model is shown in full where they stand, and those asked for whole are answered by pointing there;
+    `noted` is what to say to the call's wishes."""
     if ask.problem:
         return ask.problem
     pattern = _pattern(ask.grep)
@@ -126,7 +136,7 @@ def answer(
     for page, part in zip(ask.pages, parts, strict=True):
         out.append(_bounded(page, part, left))
         left = max(left - len(out[-1]), 0)
-    return "\n\n".join(out)
+    return "\n\n".join([*out, noted] if noted else out)
 
 
 def pointer(page: str, where: str) -> str:

@@ -27,18 +27,20 @@ class Answered:
 
 
 def answered(
-    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({})
+    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({}), noted: str = ""
 ) -> Answered:
-    """Answer a call from the pages' texts; `standing` as for `answer`."""
+    """Answer a call from the pages' texts; `standing` and `noted` as for `answer`."""
     resident = sum(page in standing for page in ask.pages) if ask.whole else 0
     pages = sum(texts.get(page) is not None and not (ask.whole and page in standing) for page in ask.pages)
     if ask.problem:
         result = "not understood"
+    elif not ask.pages:
+        result = "noted"
     elif pages + resident < len(ask.pages):
         result = "unknown page"
     else:
         result = "served" if pages else "resident"
-    return Answered(answer(ask, texts, standing), result, pages)
+    return Answered(answer(ask, texts, standing, noted), result, pages)
 
 
 def unavailable(ask: Ask) -> Answered:

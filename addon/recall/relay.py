@@ -43,7 +43,12 @@ class Keeping(Protocol):
     """What of the pager is needed here."""
 
     async def answers(
-        self, name: Name, splices: Mapping[str, Splice], asks: Mapping[str, Ask], standing: Mapping[str, str]
+        self,
+        name: Name,
+        conversation: Conversation,
+        splices: Mapping[str, Splice],
+        asks: Mapping[str, Ask],
+        standing: Mapping[str, str],
     ) -> dict[str, Answered]: ...
 
     async def keep(self, call: Call, anchor: str, text: str | None) -> bool: ...
@@ -159,15 +164,18 @@ class Relay:
         return Ends()
 
     async def _answers(self, asks: dict[str, Ask]) -> dict[str, str]:
-        answered = await self._pager.answers(self.call.name, self.call.plan.view.splices, asks, self._shown)
-        for call, got in answered.items():
+        call = self.call
+        answered = await self._pager.answers(
+            call.name, call.conversation, call.plan.view.splices, asks, self._shown
+        )
+        for id, got in answered.items():
             self._metrics.add("mmu_recalls_total", result=got.result)
             if got.pages:
                 self._metrics.add("mmu_faults_total", got.pages, kind="explicit")
                 self.served += got.pages
-            if got.result in ("served", "resident") and asks[call].whole:
+            if got.result in ("served", "resident") and asks[id].whole:
                 # Asked for once more it is pointed to, and whoever asks even then is given it.
-                for page in asks[call].pages:
+                for page in asks[id].pages:
                     if self._shown.pop(page, None) is None:
                         self._shown[page] = f"your recall of page {page}"
         return {call: got.text for call, got in answered.items()}

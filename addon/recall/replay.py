@@ -10,7 +10,7 @@ content can hardly be another's, a client may have touched up the message before
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -67,10 +67,3 @@ def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) 
     }
     text, done = anthropic_expand.expand(conversation, ranked)
     return Expanded(text, {anchor: found[anchor] for anchor in done})
-
-
-def added(splices: Mapping[str, Splice]) -> Iterator[str]:
-    """The JSON of the results that stand in hidden exchanges."""
-    for splice in splices.values():
-        for made in _load(splice.text or "").rounds:
-            yield from made.results.values()

@@ -12,6 +12,7 @@ _WORDS = {
     Change.SERVE: "served",
     Change.ANSWER: "recalled",
     Change.RELAY: "exchange put back",
+    Change.COLLAPSE: "span collapsed",
     Change.DROP: "reasoning removed",
     Change.EVICT: "evicted",
 }

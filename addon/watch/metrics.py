@@ -14,6 +14,7 @@ HELP: Mapping[str, str] = {
     "mmu_evictions_total": "Pages evicted.",
     "mmu_served_total": "Pages put in the place of a client's 'unchanged' or preview.",
     "mmu_dropped_reasoning_total": "Reasoning blocks removed at a bound epoch.",
+    "mmu_collapses_total": "Spans for which the model's own summary stands.",
     "mmu_faults_total": "Evicted pages the model came back for, by kind.",
     "mmu_recalls_total": "Calls of the recall tool that were answered, by result.",
     "mmu_relays_total": "Responses with hidden recalls, by what became of them.",
