@@ -84,11 +84,10 @@ _REMOVE_SPLICE = delete(splices).where(
 _PAGE = select(pages.c.codec, pages.c.size, pages.c.data).where(
     pages.c.tenant == bindparam("tenant"), pages.c.id == bindparam("id")
 )
-# across tenants: a walk over the index of the key, which holds both columns and little else
-_ANY_PAGE = (
-    select(pages.c.tenant, pages.c.codec, pages.c.size, pages.c.kind, pages.c.label, pages.c.data)
-    .where(pages.c.id == bindparam("id"))
-    .limit(1)
+# the tenant first: that is a walk over the index of the key, and not over all that the pages hold
+_OWNER = select(pages.c.tenant).where(pages.c.id == bindparam("id")).order_by(pages.c.tenant).limit(1)
+_ANY_PAGE = select(pages.c.tenant, pages.c.codec, pages.c.size, pages.c.kind, pages.c.label, pages.c.data).where(
+    pages.c.tenant == _OWNER.scalar_subquery(), pages.c.id == bindparam("id")
 )
 _TOTALS = select(
     select(func.count()).select_from(pages).scalar_subquery().label("pages"),

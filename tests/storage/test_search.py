@@ -7,17 +7,20 @@ import logging
 import sqlite3
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import Connection, event
+from sqlalchemy.dialects.sqlite import dialect
 
 from storage import engine, search
 from storage.errors import StoreError
 from storage.records import Outcome, Page
+from storage.rows import _OWNER
 from storage.tiers import Hierarchy
 
 from .make import PYTHON, ROOT, batch, conversation, file, locked, opened, rows, url
@@ -59,8 +62,10 @@ async def test_what_is_stored_is_found_newest_first(tmp_path: Path) -> None:
 
 async def test_one_page_of_two_tenants_is_found_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
-        await store_pages(store, page("p1", "disk"), page("p1", "disk", tenant="u"), page("p2", "disk"))
-        assert await found(store, "disk", limit=2) == ["p2", "p1"]
+        newer = page("p1", "disk", tenant="u", label="Read newer")
+        await store_pages(store, page("p1", "disk"), newer, page("p2", "disk"))
+        hits = await store.search("disk", limit=2)
+        assert [(hit.id, hit.label) for hit in hits] == [("p2", "Bash make"), ("p1", "Read newer")]
 
 
 async def test_reasoning_is_not_found(tmp_path: Path) -> None:
@@ -117,9 +122,41 @@ async def test_a_batch_is_bounded_by_its_bytes(tmp_path: Path, monkeypatch: pyte
         reader.dispose()
 
 
+async def test_a_batch_that_another_has_indexed_meanwhile_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await store_pages(store, page("p1", "disk"), page("p2", "fire"))
+        parsed = engine.parse(url(tmp_path))
+        reader, writer = engine.reader(parsed), engine.writer(parsed, 5)
+        newer = search._newer
+
+        def overtaken(connection: Connection, last: int) -> Iterator[dict[str, object]]:
+            batch = list(newer(connection, last))
+            if batch:
+                monkeypatch.setattr(search, "_newer", newer)
+                search.index(reader, writer, threading.Event())
+            return iter(batch)
+
+        monkeypatch.setattr(search, "_newer", overtaken)
+        added: list[str] = []
+
+        @event.listens_for(writer, "after_cursor_execute")
+        def executed(_: object, __: object, statement: str, *___: object) -> None:
+            if statement.startswith("INSERT"):
+                added.append(statement)
+
+        search.index(reader, writer, threading.Event())
+        assert len(added) == 1
+        assert await found(store, "disk") == ["p1"]
+        reader.dispose()
+        writer.dispose()
+
+
 SEARCHER = """
 import asyncio, sys
 from storage import search
+from storage.rows import _OWNER
 from storage.tiers import Hierarchy
 search._BATCH_PAGES = 2
 
@@ -161,10 +198,7 @@ def test_processes_that_index_at_once_index_each_page_once(tmp_path: Path) -> No
         for each in running:
             each.kill()
             each.wait()
-    # without content a row put in twice would count twice
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        connection.execute("CREATE VIRTUAL TABLE temp.v USING fts5vocab(main, pages_text, row)")
-        assert connection.execute("SELECT doc FROM v WHERE term = 'common'").fetchall() == [(60,)]
+    assert rows(tmp_path, "SELECT count(*) FROM pages_text") == [(60,)]
 
 
 async def test_a_store_that_is_locked_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +298,10 @@ async def test_a_page_is_had_by_its_id_alone(tmp_path: Path) -> None:
         assert await store.page("t", "p2") is None
         assert await store.page_of_any_tenant("p2") == page("p2", "two", tenant="u", label="Read a.py")
         assert await store.page_of_any_tenant("p") is None
+    with closing(sqlite3.connect(file(tmp_path))) as connection:
+        statement = str(_OWNER.compile(dialect=dialect()))
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", ("p1", 1, 0)).fetchall()
+        assert "COVERING INDEX" in plan[0][3]
 
 
 async def test_totals(tmp_path: Path) -> None:
