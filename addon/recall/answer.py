@@ -106,14 +106,17 @@ def _pattern(grep: str) -> Any:
     return re2.compile(grep, options) if grep else None
 
 
-def answer(ask: Ask, texts: Mapping[str, str | None]) -> str:
-    """The answer to a call. `texts` gives each page asked for, None for one that is not known here."""
+def answer(ask: Ask, texts: Mapping[str, str | None], longest: int = LONGEST) -> str:
+    """The answer to a call. `texts` gives each page asked for, None for one that is not known here.
+
+    `longest`: characters above which it is cut.
+    """
     if ask.problem:
         return ask.problem
     pattern = _pattern(ask.grep)
     parts = [_part(page, texts.get(page), ask, pattern) for page in ask.pages]
     out: list[str] = []
-    left = LONGEST
+    left = longest
     for page, part in zip(ask.pages, parts, strict=True):
         out.append(_bounded(page, part, left))
         left = max(left - len(out[-1]), 0)

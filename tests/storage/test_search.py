@@ -64,7 +64,7 @@ async def test_one_page_of_two_tenants_is_found_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         newer = page("p1", "disk", tenant="u", label="Read newer")
         await store_pages(store, page("p1", "disk"), newer, page("p2", "disk"))
-        hits = await store.search("disk", limit=2)
+        hits = await store.search("disk", limit=3)
         assert [(hit.id, hit.label) for hit in hits] == [("p2", "Bash make"), ("p1", "Read newer")]
 
 
