@@ -150,7 +150,7 @@ def test_without_a_store_the_pages_say_so(tmp_path: Path) -> None:
     try:
         proxy.start(healthy=False)
         for way in ("http", "https"):
-            status, body, _ = Asker(proxy, way).get(f"/pages/{ID}")
+            status, body, _ = Asker(proxy, way).get(f"/pages/{ID}", token="")
             assert (status, b"No store is open" in body) == (503, True)
     finally:
         proxy.stop()
