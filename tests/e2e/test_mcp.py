@@ -158,7 +158,7 @@ def test_a_client_that_does_not_listen_ends_it_too() -> None:
         client.send({"jsonrpc": "2.0", "id": 2, "method": "ping"})
         client.stdin.close()
         assert client.process.wait(20) == 0
-        client.stdout = client.stdin = io.BytesIO()
+        client.stdout = io.BytesIO()
 
 
 @pytest.mark.parametrize("arguments", [["--hom", "/x"], ["--store", "postgresql://x/y"], ["--home", __file__]])
