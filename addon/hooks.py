@@ -132,7 +132,7 @@ class Mitmmu:
 
     def server_connect(self, data: ServerConnectionHookData) -> None:
         if data.server.address is not None and data.server.address[0].lower() == site.HOST:
-            data.server.error = "it is here"  # before anybody looks for the name outside
+            data.server.error = f"{site.HOST} is inside this proxy"  # before anybody looks for the name outside
 
     async def _show_site(self, flow: http.HTTPFlow, visit: site.Visit) -> None:
         off = self.settings is None or self.settings.mode is Mode.OFF
