@@ -69,14 +69,18 @@ class Accounts:
 
     async def heard(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         """Book what the provider reported. Counting tokens is done in a thread, off any request's path."""
-        for price, tokens in (
-            ("fresh", usage.fresh),
-            ("read", usage.read),
-            ("written", usage.written),
-            ("written_hour", usage.written_hour),
-        ):
-            self.metrics.add("mmu_input_tokens_total", tokens, price=price)
-        self.metrics.add("mmu_output_tokens_total", usage.output)
+        for each in (usage, *call.more):
+            for price, tokens in (
+                ("fresh", each.fresh),
+                ("read", each.read),
+                ("written", each.written),
+                ("written_hour", each.written_hour),
+            ):
+                self.metrics.add("mmu_input_tokens_total", tokens, price=price)
+            self.metrics.add("mmu_output_tokens_total", each.output)
+        if call.more:
+            more = sum(each.prompt for each in call.more)
+            flowlist.note(flow, f"carried on {len(call.more)} times, {more:,} tokens more")
         news = told(call.plan.view, usage)
         if call.transformed:
             self.metrics.add("mmu_transformed_total")
@@ -89,7 +93,9 @@ class Accounts:
         """Count tokens off the request's path, tell people what was saved, and calibrate the counter."""
         observing = isinstance(self.keeper, Memory)
         splices = call.plan.splices if call.rewritten or observing else {}
-        weight = await asyncio.to_thread(weigh, call.conversation, call.plan.table, splices, self.counter)
+        weight = await asyncio.to_thread(
+            weigh, call.conversation, call.plan.table, splices, self.counter, call.hidden if call.rewritten else ()
+        )
         model = call.conversation.model
         factor, seen = self._factors.get(model, (1.0, 0))
         if weight.exact:

@@ -22,6 +22,7 @@ class Call:
 
     name: Name
     conversation: Conversation
+    """The request as it was planned."""
     plan: Plan
     original: bytes
     rewritten: bool
@@ -29,7 +30,16 @@ class Call:
     stored: bool
     answers: Mapping[str, Answered] = field(default_factory=dict)
     """Recalls that this request could answer, by call id."""
+    hidden: tuple[str, ...] = ()
+    """The results in `conversation` that the client was not shown, as JSON."""
+    client: Conversation | None = None
+    """The request as the client sent it; None where that is `conversation`."""
+    relays: bool = False
+    """Whether a recall in its response is answered there, unseen by the client."""
     transformed: bool = False
     """Whether the provider said that it dropped reasoning."""
     usage: Usage | None = None
+    """What the provider reported of it."""
+    more: list[Usage] = field(default_factory=list)
+    """What it reported of the requests that carried its response on."""
     notes: list[str] = field(default_factory=list)

@@ -16,9 +16,10 @@ from pathlib import Path
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.exceptions import OptionsError
+from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addon import options, vocabulary
+from addon import carry_on, options, vocabulary
 from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
@@ -27,7 +28,11 @@ from addon.listen import READABLE, Observer, hear_whole
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Settings
 from addon.pager import Pager
+from addon.recall import relay_whole
+from addon.recall.relay import Relay
+from addon.recall.relay_stream import RelayStream
 from addon.recover import recover
+from addon.upstream import PARENT
 from addon.watch import flowlist, site
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic
@@ -54,6 +59,7 @@ class Mitmmu:
         self.accounts: Accounts | None = None
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
+        self.can_relay = carry_on.trusted()
         self._background: set[asyncio.Task[None]] = set()
 
     # -- life cycle
@@ -201,11 +207,11 @@ class Mitmmu:
             raise PassThrough("store not open")
         body = self._body(flow)
         headers = flow.request.headers
-        call, sent = await self.pager.handle(body, headers, now, settings)
+        call, sent = await self.pager.handle(body, headers, now, settings, can_relay=self.can_relay)
         flow.mmu = call  # type: ignore[attr-defined]
         observing = settings.mode is Mode.OBSERVE
         if observing:
-            call.rewritten, sent = False, body
+            call.rewritten, call.relays, sent = False, False, body
         self.accounts.sent(call, len(body), len(sent))
         if not observing:
             headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
@@ -233,13 +239,33 @@ class Mitmmu:
 
     # -- response
 
+    def next_layer(self, layer: NextLayer) -> None:
+        if self.can_relay:
+            # Addons are asked before mitmproxy's own, whose decision is needed here.
+            ctx.master.addons.get("nextlayer").next_layer(layer)
+            carry_on.install(layer)
+
+    async def mmu_stream(self, stream: carry_on.Continued) -> None:
+        await stream.more()
+
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        call: Call | None = getattr(flow, "mmu", None)
-        if call is None or flow.response is None:
+        if flow.response is None:
             return
-        if flow.response.headers.get("content-type", "").startswith("text/event-stream"):
+        streams = flow.response.headers.get("content-type", "").startswith("text/event-stream")
+        if PARENT in flow.metadata:
+            flow.response.stream = flow.response.stream or streams
+            return
+        call: Call | None = getattr(flow, "mmu", None)
+        if call is None:
+            return
+        if streams:
             encoding = flow.response.headers.get("content-encoding", "identity")
-            if encoding in READABLE:
+            if call.relays and flow.response.status_code == 200 and encoding == "identity":
+                flow.response.headers.pop("content-length", None)
+                stream = RelayStream(flow, call, self._relay(flow, call), self.metrics)
+                flow.response.stream = stream
+                setattr(flow, carry_on.CANCEL, stream.cancel)
+            elif encoding in READABLE:
                 flow.response.stream = Observer(call, self.metrics, gzipped=encoding == "gzip")
             else:
                 flow.response.stream = True
@@ -253,6 +279,8 @@ class Mitmmu:
         try:
             if call.rewritten and flow.response.status_code >= 400:
                 await recover(flow, call, self.pager)
+            if call.relays and flow.response.status_code == 200 and flow.response.raw_content:
+                await relay_whole.carry_on(flow, call, self._relay(flow, call), self.metrics)
             if call.usage is None and flow.response.status_code == 200 and flow.response.raw_content:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
@@ -264,6 +292,10 @@ class Mitmmu:
         except Exception:
             self.metrics.add("mmu_failures_total", place="response")
             logger.exception("mitmmu: handling the response failed; it passes untouched")
+
+    def _relay(self, flow: http.HTTPFlow, call: Call) -> Relay:
+        assert self.pager is not None
+        return Relay(call, flow.request.content or b"", self.pager, self.metrics)
 
     def error(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)

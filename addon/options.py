@@ -19,9 +19,11 @@ from addon.mmu.evict import Policy
 
 class Recall(StrEnum):
     AUTO = "auto"
-    """Offer the recall tool to clients that are known to cope with it."""
+    """Relay where that is possible, else patch for clients that are known to cope with it."""
+    RELAY = "relay"
+    """Answer recalls inside the response."""
     PATCH = "patch"
-    """Offer it to every client that sends tools."""
+    """Answer them in the place of the client's refusal, whatever the client."""
     OFF = "off"
 
 
@@ -50,7 +52,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
-    "mmu_recall": ("auto", "auto, patch (offer the recall tool to every client that sends tools) or off."),
+    "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak the Anthropic API, comma separated: gateway.example.com,localhost:8080."),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -16,12 +15,14 @@ from weakref import WeakValueDictionary
 
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
-from addon.mmu.handle import PREFIX
 from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, Descent, View
+from addon.mmu.view import Change, Descent, Splice, View, pages_of
 from addon.options import Recall, Settings
 from addon.recall import patch
+from addon.recall.answer import Ask
+from addon.recall.offer import chosen, offered
+from addon.recall.replay import added, expanded
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, clients, rules
 from addon.wire.conversation import Conversation
@@ -33,15 +34,14 @@ logger = logging.getLogger(__name__)
 
 LARGE = 96 * 1024
 """Bytes of a body from which it is read and planned in a thread, unless most of that was done for the last request."""
+LOOSE = 64
+"""Lines whose hidden exchanges are kept in mind while the store does not take them."""
 WARM_SECONDS = 60.0
 """Seconds within which a line's next request brings little that is new to plan."""
 STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
 RECENT_CHARACTERS = 64 * 1024 * 1024
 """Characters of earlier requests kept to read the next ones faster."""
-
-
-_NAMED = re.compile(re.escape(PREFIX) + r"([a-z0-9-]+)")
 
 
 class Recent(OrderedDict[str, Conversation]):
@@ -68,7 +68,14 @@ class Request:
 
     name: Name
     conversation: Conversation
+    """As it is planned: with the hidden exchanges that belong to it."""
     body: bytes
+    """Its text in bytes."""
+    client: Conversation
+    """As the client sent it."""
+    original: bytes
+    relayed: Mapping[str, Splice]
+    """The hidden exchanges in it, by anchor."""
     now: float
     settings: Settings
     compacting: bool
@@ -83,13 +90,18 @@ class Pager:
         self.metrics = metrics
         self.counter = counter
         self._key = key
-        self._sent, self._received = Recent(), Recent()
+        self._sent, self._received, self._expanded = Recent(), Recent(), Recent()
+        self._loose: OrderedDict[str, dict[str, Splice]] = OrderedDict()
+        """Hidden exchanges that the store did not take when they were made, by line."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
-        self, body: bytes, headers: Mapping[str, str], now: float, settings: Settings
+        self, body: bytes, headers: Mapping[str, str], now: float, settings: Settings, *, can_relay: bool = False
     ) -> tuple[Call, bytes]:
-        """What becomes of a request, and the body to send. Raises PassThrough, or anything a bug may raise."""
+        """What becomes of a request, and the body to send. Raises PassThrough, or anything a bug may raise.
+
+        `can_relay` says that its response can be carried on when the provider has ended it.
+        """
         conversation = await self._parse(body)
         session = clients.session(headers)
         name = Name(
@@ -99,13 +111,13 @@ class Pager:
             session=session,
             client=clients.client(headers),
         )
-        offer = None
-        if settings.recall is not Recall.OFF:
-            offer = patch.offered(conversation, name.client, always=settings.recall is Recall.PATCH)
+        way = chosen(settings.recall, name.client, can_relay=can_relay)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             compacting = clients.compacts(headers)
-            return await self._commit(Request(name, conversation, body, now, settings, compacting, offer))
+            offer = offered(conversation, way)
+            request = Request(name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
+            return await self._commit(request, relays=way is Recall.RELAY)
 
     async def _parse(self, body: bytes) -> Conversation:
         try:
@@ -119,7 +131,7 @@ class Pager:
         self._received.put(conversation)
         return conversation
 
-    async def _commit(self, request: Request) -> tuple[Call, bytes]:
+    async def _commit(self, request: Request, *, relays: bool) -> tuple[Call, bytes]:
         """Plan, check and store, again if another writer was first. Returns what is to be sent.
 
         Whatever the store does, what the provider has seen of the line is replayed as long as anybody here knows it.
@@ -129,32 +141,70 @@ class Pager:
         for _ in range(3):
             known = await self._known(name)
             if known is None:
-                draft, sent = await self._replay(request, None, "store unreadable", notes)
+                request, draft, sent = await self._replay(request, None, "store unreadable", notes)
                 break
+            request = await self._with_hidden(request, known)
             answers = await self._answers(request, known)
             draft, sent = await self._draft(request, known, notes, answers)
             outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
-                return self._call(request, draft, sent, notes, answers), sent
+                self._loose.pop(draft.view.id, None)
+                return self._call(request, draft, sent, notes, answers, relays=relays), sent
             notes.clear()
             if outcome is not Outcome.STALE:
                 # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
-                draft, sent = await self._replay(request, await self._known(name), f"store {outcome.value}", notes)
+                known = await self._known(name)
+                request, draft, sent = await self._replay(request, known, f"store {outcome.value}", notes)
                 break
         else:
-            draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
-        return self._call(request, draft, sent, notes, None), sent
+            request, draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
+        return self._call(request, draft, sent, notes, None, relays=relays), sent
 
-    @staticmethod
     def _call(
-        request: Request, draft: Plan, sent: bytes, notes: list[str], answers: Mapping[str, patch.Answered] | None
+        self,
+        request: Request,
+        draft: Plan,
+        sent: bytes,
+        notes: list[str],
+        answers: Mapping[str, patch.Answered] | None,
+        *,
+        relays: bool,
     ) -> Call:
         """The call; `answers` is None where the store did not take the plan."""
-        rewritten, stored = sent != request.body, answers is not None
+        offered = any(splice.change is Change.TOOL for splice in draft.splices.values())
         return Call(
-            request.name, request.conversation, draft, request.body, rewritten, stored, answers or {}, notes=notes
+            request.name,
+            request.conversation,
+            draft,
+            request.original,
+            rewritten=sent != request.original,
+            stored=answers is not None,
+            answers=answers or {},
+            hidden=tuple(added(request.relayed)),
+            client=request.client,
+            relays=relays and offered,
+            notes=notes,
         )
+
+    async def _with_hidden(self, request: Request, known: list[View]) -> Request:
+        """The request with the exchanges that the client was not shown; as it came where that would not be sound."""
+        loose = [made for line, made in self._loose.items() if any(view.id == line for view in known)]
+
+        def work() -> Request:
+            found = expanded(request.client, [*(view.splices for view in known), *loose])
+            if not found.splices:
+                return replace(request, conversation=request.client, body=request.original, relayed={})
+            body = found.text.encode("utf-8")
+            conversation = anthropic.parse(body, self._expanded)
+            if broken := rules.worsened(request.client, conversation):
+                self.metrics.add("mmu_broken_rules_total")
+                logger.error("mitmmu: a hidden exchange could not be put back: %s", "; ".join(broken))
+                return replace(request, conversation=request.client, body=request.original, relayed={})
+            self._expanded.put(conversation)
+            return replace(request, conversation=conversation, body=body, relayed=found.splices)
+
+        return await asyncio.to_thread(work) if len(request.original) > LARGE else work()
 
     async def _draft(
         self,
@@ -179,6 +229,7 @@ class Pager:
                 compacting=request.compacting,
                 offer=request.offer,
                 answers={call: answered.text for call, answered in answers.items()},
+                relayed=request.relayed,
             )
             return self._checked(request, without_new(draft) if replay_only else draft, notes)
 
@@ -187,38 +238,79 @@ class Pager:
 
     async def _replay(
         self, request: Request, known: list[View] | None, reason: str, notes: list[str]
-    ) -> tuple[Plan, bytes]:
+    ) -> tuple[Request, Plan, bytes]:
         """What the provider has seen already, and nothing new. `known` is None when only this process can say."""
         lines = self.keeper.remembered(request.name) if known is None else known
+        request = await self._with_hidden(request, lines)
         draft, sent = await self._draft(request, lines, notes, replay_only=True)
         if known is None and draft.line.how is Descent.JOINED:
             raise PassThrough("store unreadable")  # its view is there, but nobody here has seen it
         notes.append(f"{reason}: replay only")
         self.metrics.add("mmu_replay_only_total", reason=reason)
         self.keeper.sent_unstored(request.name, draft)
-        return draft, sent
+        return request, draft, sent
+
+    def sent(self, body: bytes) -> Conversation:
+        """A request as it left, read again. Malformed never happens to one that was checked."""
+        return anthropic.parse(body, self._sent)
 
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
-        """Answers to the recalls whose refusals this request brings, by call id.
+        """Answers to the recalls whose refusals this request brings, by call id."""
+        asks = patch.asks(request.client)
+        splices = {anchor: splice for view in known for anchor, splice in view.splices.items()}
+        return await self.answers(request.name, splices, asks) if asks else {}
 
-        Only pages that left this conversation are looked up: an id that was learned elsewhere opens nothing.
-        """
-        asks = patch.asks(request.conversation)
-        if not asks or not isinstance(self.keeper, Keeper):
+    async def answers(
+        self,
+        name: Name,
+        splices: Mapping[str, Splice],
+        asks: Mapping[str, Ask],
+        standing: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, patch.Answered]:
+        """What recalls get, by call id. `splices` are those of the conversation: only pages that left it are looked up,
+        as an id that was learned elsewhere opens nothing. `standing` says which pages stand in it in full."""
+        if not isinstance(self.keeper, Keeper):
             return {}
-        own = {s.page for view in known for s in view.splices.values()}
-        for view in known:
-            own.update(_NAMED.findall("\n".join(s.text for s in view.splices.values() if s.text is not None)))
+        own = pages_of(splices)
         texts: dict[str, str | None] = {}
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 for page in {page for ask in asks.values() for page in ask.pages if page in own}:
-                    found = await self.keeper.hierarchy.page(request.name.tenant, page)
+                    found = await self.keeper.hierarchy.page(name.tenant, page)
                     texts[page] = None if found is None else found.decode("utf-8")
         except (StoreError, TimeoutError) as error:
             logger.error("mitmmu: a page that was asked for cannot be read: %s", error or "no answer in time")
             return {call: patch.unavailable(ask) for call, ask in asks.items()}
-        return await asyncio.to_thread(lambda: {call: patch.answered(ask, texts) for call, ask in asks.items()})
+        return await asyncio.to_thread(
+            lambda: {call: patch.answered(ask, texts, standing) for call, ask in asks.items()}
+        )
+
+    async def keep(self, call: Call, anchor: str, text: str | None) -> bool:
+        """Make a hidden exchange durable, or (None) take it back. Where the store fails it is kept in mind for the
+        line's next request, and that is all: False."""
+        change = Change.ORIGINAL if text is None else Change.RELAY
+        splice = Splice(anchor, 0, change, "", text, request=call.plan.table.requests)
+        if isinstance(self.keeper, Keeper):
+            for _ in range(3):
+                known = await self._known(call.name)
+                if known is None:
+                    break
+                view = next((v for v in known if v.id == call.plan.view.id), None)
+                if view is None:
+                    break
+                held = view.splices.get(anchor)
+                splice = replace(splice, generation=0 if held is None else held.generation + 1)
+                outcome = await self.keeper.put_back(call.name, view, [splice], STORE_SECONDS, {})
+                self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
+                if outcome is Outcome.STORED:
+                    return True
+                if outcome is not Outcome.STALE:
+                    break
+        self._loose.setdefault(call.plan.view.id, {})[anchor] = replace(splice, generation=splice.generation + 1)
+        while len(self._loose) > LOOSE:
+            self._loose.popitem(last=False)
+        self.metrics.add("mmu_failures_total", place="relay not stored")
+        return False
 
     async def _known(self, name: Name) -> list[View] | None:
         """The lines known of a request; None when the store does not say in time."""
@@ -253,7 +345,7 @@ class Pager:
             notes.append(f"held back: {broken[0]}")
             logger.error("mitmmu: a rewrite would have broken a rule and was held back: %s", "; ".join(broken))
         bare = without_new(draft)
-        return replace(bare, splices={}), request.body
+        return replace(bare, splices={}), request.original
 
     async def poison(self, call: Call, anchors: Sequence[str], refusal: str) -> None:
         """Take new splices back for good; without any named, all there are: that line is left alone from then on."""

@@ -14,8 +14,8 @@ from addon.mmu.ledger import weigh
 from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.tokens import Counter
 from addon.mmu.view import View
-from addon.options import OPTIONS, read
-from addon.recall.patch import offered
+from addon.options import OPTIONS, Recall, read
+from addon.recall.offer import chosen, offered
 from addon.vocabulary import load
 from addon.wire.anthropic import parse
 from addon.wire.clients import client
@@ -50,7 +50,7 @@ class Planner:
             self.policy,
             self.counter.quick,
             f"line-{len(self.lines)}",
-            offer=offered(conversation, client(self.session.headers()), always=False),
+            offer=offered(conversation, chosen(Recall.AUTO, client(self.session.headers()), can_relay=True)),
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))

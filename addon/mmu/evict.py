@@ -28,7 +28,7 @@ from enum import StrEnum
 
 from addon.mmu.handle import handle
 from addon.mmu.view import Change, Descent, Entry, Line, Reasoning, Splice, Table, View, shown
-from addon.mmu.workingset import last_access, pinned, refault_distances
+from addon.mmu.workingset import last_access, pinned, refault_distances, stands_for
 from addon.wire.conversation import Act, Conversation, Kind
 
 SLACK = 60.0
@@ -161,20 +161,20 @@ def victims(
     for anchor, s in splices.items():
         for needed in s.needs:
             dependents[needed].append(anchor)
-    refaulted = refault_distances(table, splices)
+    subjects = stands_for(table, splices)
+    refaulted = refault_distances(table, splices, subjects)
 
     old: dict[str, bool] = {}
-    for entry, access in zip(table.entries, last_access(table), strict=True):
+    for entry, about, access in zip(table.entries, subjects, last_access(table, subjects), strict=True):
         found = splices.get(entry.anchor)
-        recalled = found is not None and found.change is Change.ANSWER
-        age = policy.file_age if entry.subject.act is Act.READ or recalled else policy.output_age
+        age = policy.file_age if about.act is Act.READ or entry.recalled else policy.output_age
         old[entry.anchor] = (
             entry.message >= start
             and entry.message > floor
             and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER))
             and (not entry.block.error or (found is not None and found.pardons))
-            and table.requests - access >= max(age, 2 * refaulted.get(entry.subject.name, 0))
-            and not pinned(entry, table)
+            and table.requests - access >= max(age, 2 * refaulted.get(about.name, 0))
+            and not pinned(about, table)
         )
 
     def gain(entry: Entry) -> int:

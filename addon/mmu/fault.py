@@ -5,19 +5,21 @@ result was evicted. The bytes come back through the client's own tool, so nothin
 is that the eviction was premature. A page is matched to a re-read by path and by content lines, not by range: agents
 read other ranges of a known file all the time, and those need nothing that was evicted.
 
-Some clients answer a second read with "unchanged since last read" in place of the file. When the earlier result is no
-longer resident that answer would point at nothing, so the page is served in its place.
+Some clients answer a second read with "unchanged since last read" in place of the file, or show no more than a preview
+of it. When the earlier result is no longer resident that answer would point at nothing, or the rest would stand
+nowhere, so the page is served in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from addon.mmu.admit import resident
+from addon.mmu.reread import withheld
 from addon.mmu.view import Change, Entry, Splice
 from addon.wire.clients import numbered, says_unchanged
-from addon.wire.conversation import Act
+from addon.wire.conversation import Act, Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
     known = list(earlier)
     out: list[Fault] = []
     for entry in arrived:
-        if entry.block.error:
-            continue
+        if entry.block.error or entry.recalled:
+            continue  # recalls are counted where they are answered
         gone = [e for e in known if _same(e, entry) and _gone(e, splices)]
         if not gone:
             continue
@@ -77,8 +79,14 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
     return out
 
 
-def unserved(entry: Entry, earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> Entry | None:
-    """The evicted read that a client's "unchanged" answer points at; None when it is resident or unknown."""
+def unserved(
+    entry: Entry, earlier: Sequence[Entry], splices: Mapping[str, Splice], conversation: Conversation
+) -> Entry | None:
+    """The evicted entry that a client answers with "unchanged" or a preview; None when it is resident or unknown."""
+    return _unchanged(entry, earlier, splices) or withheld(entry, earlier, splices, conversation)
+
+
+def _unchanged(entry: Entry, earlier: Sequence[Entry], splices: Mapping[str, Splice]) -> Entry | None:
     if entry.subject.act is not Act.READ or not says_unchanged(entry.block.text):
         return None
     for before in reversed([e for e in earlier if _same(e, entry) and not e.block.error]):

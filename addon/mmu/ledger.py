@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from addon.mmu.tokens import Counter
@@ -25,8 +25,15 @@ class Weight:
     """Whether every block could be counted; only then may the figures calibrate the counter."""
 
 
-def weigh(client: Conversation, table: Table, splices: Mapping[str, Splice], counter: Counter) -> Weight:
-    """Weigh a request that went out with these splices. Texts already counted cost a look-up."""
+def weigh(
+    client: Conversation,
+    table: Table,
+    splices: Mapping[str, Splice],
+    counter: Counter,
+    added: Sequence[str] = (),
+) -> Weight:
+    """Weigh a request that went out with these splices. Texts already counted cost a look-up. `added` are texts that
+    stand in it and that the client never had."""
     total = 0
     exact = True
     text = client.text
@@ -50,4 +57,5 @@ def weigh(client: Conversation, table: Table, splices: Mapping[str, Splice], cou
         if found is not None and found.text is not None:
             saved += counter.count(entry.block.text, entry.block.digest) - counter.count(shown(entry, splices))
     saved -= sum(counter.count(s.text) for s in splices.values() if s.change is Change.TOOL and s.text is not None)
+    saved -= sum(counter.count(text) for text in added)
     return Weight(total - saved, saved, exact)

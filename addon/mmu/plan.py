@@ -156,17 +156,25 @@ def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> N
             draft.add(entry, Change.ANSWER, text)
 
 
-def _admit(draft: _Draft, arrived: list[Entry]) -> None:
-    """Fold what just arrived, and serve what the client only said was unchanged."""
+def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault]) -> None:
+    """Fold what just arrived, and serve what the client said was unchanged or showed a preview of.
+
+    What is served is a fault: it is added to those `seen` already.
+    """
     entries = draft.table.entries
     shown = [e for e in entries if e.message >= draft.table.forgotten]
     order = {e.anchor: n for n, e in enumerate(shown)}
     for entry in arrived:
         if entry.anchor in draft.splices or entry.anchor in draft.known or entry.anchor not in order:
             continue
+        if entry.recalled:
+            continue  # asked for in full, so it comes in full
         earlier = shown[: order[entry.anchor]]
-        missing = unserved(entry, earlier, draft.splices)
+        missing = unserved(entry, earlier, draft.splices, draft.conversation)
         if missing is not None:
+            before = [e for e in entries if e.arrival < draft.request]
+            if not faults([entry], before, draft.splices):
+                seen.append(Fault(missing.page, missing.anchor, entry.arrival - missing.arrival))
             draft.add(entry, Change.SERVE, missing.block.text)
             continue
         folded = fold(entry, resident(earlier, draft.splices))
@@ -175,6 +183,10 @@ def _admit(draft: _Draft, arrived: list[Entry]) -> None:
             for needed in folded.needs:  # a reference names their pages, so they can be asked for
                 source = draft.table.by_anchor[needed]
                 draft.pages.append(Page(source.page, source.block.text, "result", source.subject.label))
+
+
+def _newer(one: Splice, other: Splice) -> bool:
+    return one.generation > other.generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +288,15 @@ def plan(
     compacting: bool = False,
     offer: Offer | None = None,
     answers: Mapping[str, str] = MappingProxyType({}),
+    relayed: Mapping[str, Splice] = MappingProxyType({}),
 ) -> Plan:
     """Decide what is sent for a request.
 
     `known` are the lines that start alike or share the session; `now` is the time of the request in epoch seconds;
     `size` gives tokens of a text; `fresh_id` names the line if it turns out to be a new one; `compacting` says that the
     client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
-    may be added; `answers` are the answers to calls of it, by call id.
+    may be added; `answers` are the answers to calls of it, by call id. `relayed` are the hidden exchanges, by anchor,
+    that have been put back into the conversation already.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -300,7 +314,7 @@ def plan(
             out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
             _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
-                _admit(draft, arrived)
+                _admit(draft, arrived, out.faults)
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer):
             out.epoch = occasion
@@ -308,6 +322,9 @@ def plan(
     inherited = dict(draft.known)
     if found.how is Descent.DIVERGED:
         inherited = {a: s for a, s in draft.known.items() if a in replayed or s.change is Change.ORIGINAL}
+    # One that a sister line brought, or that could not be stored when it was made, is this line's from now on.
+    draft.new.update((a, s) for a, s in relayed.items() if (k := draft.known.get(a)) is None or _newer(s, k))
+    inherited.update(relayed)
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices

@@ -18,13 +18,15 @@ that the shared prefix goes out exactly as before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from addon.mmu.page import page_id
-from addon.wire.conversation import Act, Block, Conversation, Kind, Subject
+from addon.mmu.handle import PREFIX
+from addon.mmu.page import NAME, asked, page_id
+from addon.wire.conversation import Act, Block, Conversation, Kind, Subject, text_digest
 from addon.wire.scan import SPELLINGS, Edit, spelling, splice
 
 TOOL = "tool:"
@@ -32,6 +34,8 @@ TOOL = "tool:"
 
 DIGEST = 8
 """Bytes of a message digest."""
+
+_HANDLE = re.compile(re.escape(PREFIX) + r"([a-z0-9-]+)")
 
 TAIL = 8
 """How many last messages of earlier requests are remembered beside the line's own."""
@@ -45,9 +49,11 @@ class Change(StrEnum):
     EVICT = "evict"
     """The text is replaced by a handle."""
     SERVE = "serve"
-    """The client said "unchanged" of a text that is no longer resident: the text is put there."""
+    """The client said "unchanged" of a text that is no longer resident, or showed a preview: the text is put there."""
     ANSWER = "answer"
     """The client's refusal of a tool that only we have is replaced by the answer, and is no error any more."""
+    RELAY = "relay"
+    """An exchange that the client was not shown stands where the provider saw it."""
     TOOL = "tool"
     """A tool definition is added behind the client's own."""
     DROP = "drop"
@@ -115,6 +121,8 @@ class Entry:
     arrival: int
     """The request that brought it: how many answers of the model stand before it."""
     subject: Subject
+    recalled: bool = False
+    """The model asked for it by a page's id. Its subject is then that page's, where the transcript tells it."""
 
 
 @dataclass(slots=True)
@@ -155,6 +163,8 @@ UNKNOWN = Subject(Act.RUN, "", "tool result")
 def page_table(conversation: Conversation) -> Table:
     """Lay out a transcript: every tool result with its anchor and what its call was about."""
     subjects: dict[str, Subject] = {}
+    recalls: set[str] = set()
+    of_page: dict[str, Subject] = {}
     answers: dict[tuple[str, int], int] = {}
     table = Table([], [], 0, {}, conversation.forgotten, tuple(t.name for t in conversation.tools))
     table.tools_end = conversation.tools[-1].end if conversation.tools else 0
@@ -162,6 +172,10 @@ def page_table(conversation: Conversation) -> Table:
         for index, block in enumerate(message.blocks):
             if block.kind is Kind.CALL:
                 subjects[block.call] = about = block.about or UNKNOWN
+                if block.name == NAME:
+                    recalls.add(block.call)
+                    wanted = [of_page[page] for page in asked(block.arguments) if page in of_page]
+                    subjects[block.call] = about = wanted[0] if len(wanted) == 1 else about
                 if about.act is Act.EDIT:
                     table.edits[about.name] = table.requests + 1
             elif block.kind is Kind.RESULT and block.literal is not None:
@@ -169,7 +183,9 @@ def page_table(conversation: Conversation) -> Table:
                 page = page_id(block.digest)
                 anchor = f"{block.call}#{answer}.{block.part}:{page}"
                 about = subjects.get(block.call, UNKNOWN)
-                entry = Entry(anchor, page, block, number, message.start, table.requests, about)
+                recalled = block.call in recalls
+                entry = Entry(anchor, page, block, number, message.start, table.requests, about, recalled)
+                of_page.setdefault(page, about)
                 table.entries.append(entry)
                 table.by_anchor[anchor] = entry
             elif block.kind is Kind.REASONING and block.signed:
@@ -342,6 +358,30 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
     for start, end, text in out:
         merged[start, end] = merged.get((start, end), "") + text
     return splice(sent.text, [(start, end, text) for (start, end), text in merged.items()])
+
+
+def pages_of(splices: Mapping[str, Splice]) -> set[str]:
+    """Ids of the pages that splices took out of a conversation or named in it: those a model may ask for.
+
+    Read off what mitmmu wrote itself. Texts of tools may hold anything, the id of another project's page included.
+    """
+    found = {s.page for s in splices.values()}
+    for s in splices.values():
+        found.update(needed.rpartition(":")[2] for needed in s.needs)
+        if s.change is Change.EVICT and s.text is not None and (named := _HANDLE.match(s.text)):
+            found.add(named[1])
+    return found - {""}
+
+
+def standing_pages(table: Table, splices: Mapping[str, Splice]) -> dict[str, str]:
+    """Pages that stand in the view in full, with what each is the result of."""
+    out: dict[str, str] = {}
+    for entry in table.entries:
+        found = splices.get(entry.anchor)
+        if entry.message >= table.forgotten and (found is None or found.change is not Change.EVICT):
+            whole = found is None or found.text is None
+            out[entry.page if whole else page_id(text_digest(shown(entry, splices)))] = entry.subject.label
+    return out
 
 
 def spelling_of(conversation: Conversation, entry: Entry) -> str | None:

@@ -11,44 +11,61 @@ cyclic scan faults at most once a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from addon.mmu.view import Change, Entry, Splice, Table
-from addon.wire.conversation import Act
+from addon.mmu.reread import file_of
+from addon.mmu.view import Change, Splice, Table
+from addon.wire.conversation import Act, Subject
+from addon.wire.shell import same_path
 
 PIN = 20
 """Requests for which an edit keeps the pages of its file resident."""
 
 
-def last_access(table: Table) -> list[int]:
-    """For each entry, the last request that used it.
+def stands_for(table: Table, splices: Mapping[str, Splice]) -> list[Subject]:
+    """What each entry counts as: its own subject, or the read of a file where that is served in place of a preview."""
+    paths = {e.subject.name for e in table.entries if e.subject.act is Act.READ} | table.edits.keys()
+    out: list[Subject] = []
+    for entry in table.entries:
+        about, found = entry.subject, splices.get(entry.anchor)
+        if about.act is Act.RUN and found is not None and found.change is Change.SERVE:
+            path = file_of(about)
+            if path:
+                known = next((p for p in paths if same_path(p, path)), path)
+                about = Subject(Act.READ, known, about.label)
+        out.append(about)
+    return out
 
-    A file is used by its arrival, by any later read of the same path and by edits of it. An output is used when it
-    arrives: running the command again makes it obsolete.
+
+def last_access(table: Table, subjects: Sequence[Subject]) -> list[int]:
+    """For each entry, the last request that used it. `subjects` are what the entries stand for.
+
+    A file is used by its arrival, by any later read or recall of the same path and by edits of it. An output is used
+    when it arrives: running the command again makes it obsolete.
     """
     latest: dict[str, int] = dict(table.edits)
     out = [0] * len(table.entries)
     for number in range(len(table.entries) - 1, -1, -1):
-        entry = table.entries[number]
-        if entry.subject.act is Act.READ:
-            out[number] = latest[entry.subject.name] = max(latest.get(entry.subject.name, 0), entry.arrival)
+        entry, about = table.entries[number], subjects[number]
+        if about.act is Act.READ:
+            out[number] = latest[about.name] = max(latest.get(about.name, 0), entry.arrival)
         else:
             out[number] = entry.arrival
     return out
 
 
-def pinned(entry: Entry, table: Table) -> bool:
-    """Whether the entry shows a file that was edited lately."""
-    edited = table.edits.get(entry.subject.name)
+def pinned(about: Subject, table: Table) -> bool:
+    """Whether it is a file that was edited lately."""
+    edited = table.edits.get(about.name)
     return edited is not None and table.requests - edited < PIN
 
 
-def refault_distances(table: Table, splices: Mapping[str, Splice]) -> dict[str, int]:
+def refault_distances(table: Table, splices: Mapping[str, Splice], subjects: Sequence[Subject]) -> dict[str, int]:
     """For each subject that came back after an eviction, the longest distance at which it did, in requests."""
     gone: dict[str, int] = {}
     out: dict[str, int] = {}
-    for entry in table.entries:
-        name = entry.subject.name
+    for entry, about in zip(table.entries, subjects, strict=True):
+        name = about.name
         if name in gone:
             out[name] = max(out.get(name, 0), entry.arrival - gone[name])
         found = splices.get(entry.anchor)

@@ -13,15 +13,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import re2
 
 from addon.mmu.handle import PREFIX
-from addon.mmu.page import ID_LENGTH
+from addon.mmu.page import NAME, asked
 from addon.wire.clients import numbered
-
-NAME = "mmu_recall"
 
 TOOL: Mapping[str, Any] = {
     "name": NAME,
@@ -50,7 +49,6 @@ AROUND = 2
 MATCHES = 200
 """Matching lines shown."""
 
-_ID = re.compile(rf"(?<![a-z0-9])[0-9a-f]{{{ID_LENGTH}}}(?![a-z0-9])")
 _WORD = re.compile(r"[a-z0-9-]{8,64}")
 _RANGE = re.compile(r"(\d{1,9})\s*(?:-|\.\.|,)?\s*(\d{1,9})?|-(\d{1,9})")
 
@@ -66,15 +64,18 @@ class Ask:
     grep: str = ""
     problem: str = ""
 
+    @property
+    def whole(self) -> bool:
+        """Whether it asks for pages and not for parts of them."""
+        return not self.first and not self.grep
+
 
 def read(arguments: Any) -> Ask:
     """Understand a call's arguments, whatever they are."""
     given = arguments if isinstance(arguments, dict) else {}
-    page = given.get("page", given.get("pages"))
-    words = " ".join(str(p) for p in page) if isinstance(page, list) else page if isinstance(page, str) else ""
-    pages = tuple(dict.fromkeys(_ID.findall(words)))
-    if not pages and _WORD.fullmatch(words.strip()):
-        pages = (words.strip(),)
+    pages = asked(given)
+    if not pages and _WORD.fullmatch(str(given.get("page", "")).strip()):
+        pages = (str(given["page"]).strip(),)
     if not pages:
         return Ask(problem="`page` must be the ID that a handle names.")
     if len(pages) > PAGES:
@@ -106,15 +107,24 @@ def _pattern(grep: str) -> Any:
     return re2.compile(grep, options) if grep else None
 
 
-def answer(ask: Ask, texts: Mapping[str, str | None], longest: int = LONGEST) -> str:
-    """The answer to a call. `texts` gives each page asked for, None for one that is not known here.
-
-    `longest`: characters above which it is cut.
-    """
+def answer(
+    ask: Ask,
+    texts: Mapping[str, str | None],
+    standing: Mapping[str, str] = MappingProxyType({}),
+    longest: int = LONGEST,
+) -> str:
+    """The answer to a call. `texts` gives each page asked for, None for one that is not known here; `standing` says of
+    pages that the model is shown in full where they stand, and those asked for whole are answered by pointing there.
+    `longest`: characters above which it is cut."""
     if ask.problem:
         return ask.problem
     pattern = _pattern(ask.grep)
-    parts = [_part(page, texts.get(page), ask, pattern) for page in ask.pages]
+    parts = [
+        pointer(page, standing[page])
+        if page in standing and ask.whole
+        else _part(page, texts.get(page), ask, pattern)
+        for page in ask.pages
+    ]
     out: list[str] = []
     left = longest
     for page, part in zip(ask.pages, parts, strict=True):
@@ -123,10 +133,24 @@ def answer(ask: Ask, texts: Mapping[str, str | None], longest: int = LONGEST) ->
     return "\n\n".join(out)
 
 
+def pointer(page: str, where: str) -> str:
+    """The answer for a page that is resident."""
+    return f"Page {page} stands above already, in full and unchanged, as the result of {where}."
+
+
+_POINTS = re.compile(r"Page ([0-9a-f]+) stands above already, ")
+
+
+def points_to(text: str) -> str:
+    """The page that an answer only points to, "" for any other text."""
+    found = _POINTS.match(text)
+    return found[1] if found else ""
+
+
 def _part(page: str, text: str | None, ask: Ask, pattern: Any) -> str:
     if text is None:
         return f"There is no page {page} here. Run the original call again to see its result."
-    if not ask.first and pattern is None:
+    if ask.whole:
         return text
     lines = text.split("\n")
     own = numbered(lines)

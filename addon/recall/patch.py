@@ -10,15 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from addon.mmu.plan import Offer
-from addon.recall.answer import DEFINITION, NAME, Ask, answer, read
+from addon.mmu.page import NAME
+from addon.recall.answer import Ask, answer, read
 from addon.wire.conversation import Conversation, Kind
-
-OFFER = Offer(NAME, DEFINITION)
-
-PATIENT_CLIENTS = frozenset({"claude-cli"})
-"""Clients seen to answer an unknown tool with an error under the same call id, and to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +26,19 @@ class Answered:
     pages: int
 
 
-def answered(ask: Ask, texts: Mapping[str, str | None]) -> Answered:
-    """Answer a call from the pages' texts."""
-    pages = sum(texts.get(page) is not None for page in ask.pages)
-    result = "not understood" if ask.problem else "served" if pages == len(ask.pages) else "unknown page"
-    return Answered(answer(ask, texts), result, pages)
+def answered(
+    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({})
+) -> Answered:
+    """Answer a call from the pages' texts; `standing` as for `answer`."""
+    resident = sum(page in standing for page in ask.pages) if ask.whole else 0
+    pages = sum(texts.get(page) is not None and not (ask.whole and page in standing) for page in ask.pages)
+    if ask.problem:
+        result = "not understood"
+    elif pages + resident < len(ask.pages):
+        result = "unknown page"
+    else:
+        result = "served" if pages else "resident"
+    return Answered(answer(ask, texts, standing), result, pages)
 
 
 def unavailable(ask: Ask) -> Answered:
@@ -43,15 +47,8 @@ def unavailable(ask: Ask) -> Answered:
     return Answered("It cannot be read just now. Run the original call again to see its result.", "store unreadable", 0)
 
 
-def offered(conversation: Conversation, client: str, *, always: bool) -> Offer | None:
-    """The tool, if this request may carry it. `always` offers it to clients that are not known to be patient."""
-    choice = conversation.options.get("tool_choice")
-    free = choice is None or (isinstance(choice, dict) and choice.get("type") == "auto")
-    return OFFER if (always or client in PATIENT_CLIENTS) and free else None
-
-
 def asks(conversation: Conversation) -> Mapping[str, Ask]:
-    """The recalls that this request brings the client's refusals of, by call id."""
+    """The recalls that this request, as the client sent it, brings the refusals of, by call id."""
     if any(tool.name == NAME for tool in conversation.tools):
         return {}  # the client has a tool of that name itself
     for message in reversed(conversation.messages):

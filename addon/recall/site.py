@@ -98,13 +98,13 @@ async def _pages(asked: Question, store: Hierarchy, ids: str) -> Reply:
         return _refusal(asked, 400, ask.problem)
     found = await desk.fetch(store, ask)
     # a page in whole is for a file or a pipe; parts are for a context window
-    longest = LONGEST if ask.first or ask.grep else sys.maxsize
+    longest = sys.maxsize if ask.whole else LONGEST
 
     def work() -> Reply:
         texts = desk.texts(found)
         status = 200 if any(text is not None for text in texts.values()) else 404
         if not asked.json:
-            return _text(status, answer(ask, texts, longest), end="" if status == 200 else "\n")
+            return _text(status, answer(ask, texts, longest=longest), end="" if status == 200 else "\n")
         one = [_entry(replace(ask, pages=(id,)), page, texts, longest) for id, page in found.items()]
         return _json(status, one[0] if len(one) == 1 else {"pages": one})
 
@@ -113,7 +113,7 @@ async def _pages(asked: Question, store: Hierarchy, ids: str) -> Reply:
 
 def _entry(ask: Ask, page: Page | None, texts: Mapping[str, str | None], longest: int) -> dict[str, Any]:
     [id] = ask.pages
-    text = answer(ask, texts, longest)
+    text = answer(ask, texts, longest=longest)
     if page is None:
         return {"page": id, "error": text}
     return {"page": id, "kind": page.kind, "label": page.label, "size": len(page.text), "text": text}

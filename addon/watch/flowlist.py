@@ -11,6 +11,7 @@ _WORDS = {
     Change.FOLD: "folded",
     Change.SERVE: "served",
     Change.ANSWER: "recalled",
+    Change.RELAY: "exchange put back",
     Change.DROP: "reasoning removed",
     Change.EVICT: "evicted",
 }

@@ -8,6 +8,7 @@ pi, gptme). A tool that is not known is its own subject: name and arguments toge
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -73,6 +74,12 @@ _UNCHANGED = re.compile(r"^(?:<[\w-]+>)?\s*File unchanged since last read\.")
 def says_unchanged(text: str) -> bool:
     """Whether a read answered, in place of the file, that the earlier result still holds (Claude Code)."""
     return len(text) < 1000 and _UNCHANGED.match(text) is not None
+
+
+def says_modified(text: str, path: str) -> bool:
+    """Whether a client notes that somebody else changed a file, `Note: /w/a.py was modified, either by ...` (Claude
+    Code). Only the file's name is compared; with no path, any file will do."""
+    return f"{posixpath.basename(path)} was modified" in text
 
 
 def session(headers: Mapping[str, str]) -> str:

@@ -133,6 +133,16 @@ def _changes(original: Conversation, rewritten: Conversation, ours: AbstractSet[
         yield "a gap in the reasoning of finished turns"
 
 
+def worsened(original: Conversation, expanded: Conversation) -> list[str]:
+    """Rules that are broken in more places than they were, one line each. For rewrites that add messages."""
+    found: list[str] = []
+    for rule in RULES:
+        before, now = list(rule(original)), list(rule(expanded))
+        if len(now) > len(before):
+            found.append(now[-1])
+    return found
+
+
 def broken(original: Conversation, rewritten: Conversation, ours: AbstractSet[str] = frozenset()) -> list[str]:
     """Rules that the rewritten request breaks and the original did not, one line each; empty when it may be sent.
 

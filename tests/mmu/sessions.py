@@ -13,7 +13,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 PATHS = ("src/app.py", "src/größe.py", "README.md")
-COMMANDS = ("pytest -q", "ls -R", "git log")
+COMMANDS = ("pytest -q", "ls -R", "git log", "cat src/app.py")
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,13 @@ class Project:
         if call.tool == "Edit":
             self.files[given["file_path"]][given["line"] - 1] += " # edited"
             return "The file has been updated."
+        if call.tool == "Bash" and given["command"].startswith("cat "):
+            text = "\n".join(self.files[given["command"].removeprefix("cat ")])
+            size = f"{len(text.encode()) / 1024:.1f}".removesuffix(".0")
+            return (
+                f"<persisted-output>\nOutput too large ({size}KB). Full output saved to: /x/b.txt\n\n"
+                f"Preview (first 2KB):\n{text[:2000]}\n...\n</persisted-output>"
+            )
         if call.tool == "Bash":
             self.runs += 1
             body = [f"{given['command']} output {n}: {'x' * (n % 9)} passed" for n in range(60)]

@@ -18,6 +18,7 @@ from addon.mmu.evict import Policy
 from addon.mmu.plan import Plan, plan, rewrite, without_new
 from addon.mmu.view import Change, Descent, Splice, View, restore
 from addon.recall import patch
+from addon.recall.offer import OFFER
 from addon.wire import anthropic, rules
 from addon.wire.conversation import Conversation
 from storage import records
@@ -120,7 +121,7 @@ class Play:
             self.policy,
             lambda words, _: len(words) // 4,
             fresh,
-            offer=patch.OFFER,
+            offer=OFFER,
             answers={call: answered.text for call, answered in asked.items()},
         )
 
@@ -156,7 +157,7 @@ class Play:
             if found is None:
                 continue
             assert not entry.block.error or found.pardons
-            assert not found.pardons or entry.subject.label.startswith("mmu_recall")
+            assert not found.pardons or entry.recalled
             if entry.arrival == draft.table.requests:
                 assert found.change is not Change.EVICT
             if found.change is Change.FOLD:

@@ -1,0 +1,35 @@
+"""Whether the model is offered the recall tool, and which way a page then gets back.
+
+*relay* answers the call where it arises, in the response, and the client never sees it. It works with any client, and
+needs a mitmproxy whose responses can be carried on. *patch* lets the call reach the client and puts the page where the
+client says that it has no such tool; it needs a client that says so and goes on.
+"""
+
+from __future__ import annotations
+
+from addon.mmu.page import NAME
+from addon.mmu.plan import Offer
+from addon.options import Recall
+from addon.recall.answer import DEFINITION
+from addon.wire.conversation import Conversation
+
+OFFER = Offer(NAME, DEFINITION)
+
+PATIENT_CLIENTS = frozenset({"claude-cli"})
+"""Clients seen to answer an unknown tool with an error under the same call id, and to go on."""
+
+
+def chosen(wanted: Recall, client: str, *, can_relay: bool) -> Recall:
+    """The way for one client: RELAY, PATCH or OFF. `can_relay` says whether responses can be carried on."""
+    if wanted in (Recall.AUTO, Recall.RELAY) and can_relay:
+        return Recall.RELAY
+    if wanted is Recall.PATCH or (wanted is Recall.AUTO and client in PATIENT_CLIENTS):
+        return Recall.PATCH
+    return Recall.OFF
+
+
+def offered(conversation: Conversation, way: Recall) -> Offer | None:
+    """The tool, if this request may carry it."""
+    choice = conversation.options.get("tool_choice")
+    free = choice is None or (isinstance(choice, dict) and choice.get("type") == "auto")
+    return OFFER if way is not Recall.OFF and free else None

@@ -1,0 +1,207 @@
+"""Recall by relay: the model's call is answered inside the response, by carrying the exchange with the provider on.
+
+The client sees one answer. For the provider there were several, so each hidden pair of call and result is made durable
+before the result is sent, and from then on stands in every later request of the conversation (`replay.py`).
+
+This file decides what follows a round; `relay_stream.py` and `relay_whole.py` do it, for the two kinds of response.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from addon.call import Call
+from addon.keeper import Name
+from addon.mmu.page import NAME
+from addon.mmu.view import Splice, standing_pages
+from addon.recall import replay
+from addon.recall.answer import Ask, points_to, read
+from addon.recall.patch import Answered, unavailable
+from addon.watch.metrics import Metrics
+from addon.wire import anthropic_expand, exchange
+from addon.wire.anthropic_reply import Speech
+from addon.wire.conversation import Conversation
+from addon.wire.exchange import Exchange, Round
+from addon.wire.rules import BREAKPOINTS
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 8
+"""Times that a response is carried on with pages; once more with the word that there are no more, then no further."""
+NO_MORE = "Too many pages were asked for in one go. Go on with what is here; more can be asked for in your next turn."
+TOO_LONG = "This does not fit into the conversation. Ask for a part of it with `lines` or `grep`."
+MENDABLE = (400, 413, 422)
+"""Answers to a request to carry on that may be due to what was put into it."""
+SHORT = 2000
+"""Characters of an answer that cannot be why a request is too long."""
+
+
+class Keeping(Protocol):
+    """What of the pager is needed here."""
+
+    async def answers(
+        self, name: Name, splices: Mapping[str, Splice], asks: Mapping[str, Ask], standing: Mapping[str, str]
+    ) -> dict[str, Answered]: ...
+
+    async def keep(self, call: Call, anchor: str, text: str | None) -> bool: ...
+
+    def sent(self, body: bytes) -> Conversation: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The response is complete."""
+
+    leak: bool = False
+    """Its hidden calls are to be shown to the client after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """The provider is asked with this body, and its answer carries the response on."""
+
+    body: bytes
+
+
+type Next = Ends | GoesOn
+
+
+class Relay:
+    """The rounds of one response. `body` is the request as it was sent."""
+
+    def __init__(self, call: Call, body: bytes, pager: Keeping, metrics: Metrics) -> None:
+        self.call = call
+        self.rounds: list[Round] = []
+        """Those that were answered."""
+        self.served = 0
+        self._body = body
+        self._pager = pager
+        self._metrics = metrics
+        self._texts: list[dict[str, str]] = []
+        self._shortened = False
+        self._anchor = ""
+        self._first_id = ""
+        self._shown = _resident(call)
+
+    async def after(self, speech: Speech) -> Next:
+        """What follows when the model has spoken."""
+        self._first_id = self._first_id or speech.id
+        asks = {call.id: read(call.arguments) for call in speech.calls if call.name == NAME}
+        others = [call for call in speech.calls if call.name != NAME]
+        if not asks:
+            await self._finish(speech)
+            return Ends()
+        if not speech.closed or speech.stop_reason != "tool_use":
+            # Cut short in the middle of the call, by a limit most likely: there is nothing to answer.
+            self._count("cut short")
+            await self._finish(speech, without=tuple(asks))
+            return Ends()
+        if not speech.intact or len(self.rounds) > ROUNDS:
+            return await self.leak(speech, "too many" if speech.intact else "not understood")
+        return await self._beside(speech, asks) if others else await self._on(speech, asks)
+
+    async def leak(self, speech: Speech, why: str) -> Ends:
+        """Show the client the calls of this round; it will refuse them, and be answered as by patch."""
+        self._count(f"leaked: {why}")
+        logger.warning("mitmmu: a recall reaches the client: %s", why)
+        if self.rounds:
+            await self._finish(speech)
+        elif self._anchor:
+            await self._pager.keep(self.call, self._anchor, None)
+        return Ends(leak=True)
+
+    async def refused(self, speech: Speech, status: int) -> Next:
+        """What follows when the provider would not take the last round's results. `speech` is that round's, `status`
+        one of MENDABLE."""
+        texts = self._texts[-1]
+        self.rounds.pop()
+        if not self._shortened and any(len(t) > SHORT for t in texts.values()):
+            self._shortened = True
+            self._count("shortened")
+            return await self._ask(speech, {c: TOO_LONG if len(t) > SHORT else t for c, t in texts.items()})
+        self._texts.pop()
+        return await self.leak(speech, f"refused with {status}")
+
+    async def _on(self, speech: Speech, asks: dict[str, Ask]) -> Next:
+        if len(self.rounds) == ROUNDS:
+            return await self._ask(speech, dict.fromkeys(asks, NO_MORE))
+        return await self._ask(speech, await self._answers(asks))
+
+    async def _ask(self, speech: Speech, texts: dict[str, str]) -> Next:
+        try:
+            made = self._round(speech, texts)
+        except ValueError:
+            return await self.leak(speech, "not understood")
+        if not await self._keep([*self.rounds, made], speech, asks=next(iter(texts))):
+            # What cannot be kept must not be shown: the provider would have seen what it might never see again.
+            texts = {call: unavailable(Ask()).text for call in texts}
+            made = self._round(speech, texts)
+            await self._keep([*self.rounds, made], speech, asks=next(iter(texts)))
+        self.rounds.append(made)
+        self._texts.append(texts)
+        sent = self._pager.sent(self._body)
+        room = BREAKPOINTS - sent.breakpoints
+        return GoesOn(anthropic_expand.carried_on(sent, self.rounds, room=room))
+
+    async def _beside(self, speech: Speech, asks: dict[str, Ask]) -> Next:
+        """The client runs its tools; the pages go to the provider together with their results."""
+        try:
+            made = self._round(speech, await self._answers(asks))
+        except ValueError:
+            return await self.leak(speech, "not understood")
+        if not await self._keep([*self.rounds, made], speech, asks=next(iter(asks)), finished=True):
+            made = self._round(speech, {call: unavailable(Ask()).text for call in asks})
+            await self._keep([*self.rounds, made], speech, asks=next(iter(asks)), finished=True)
+        self._count("beside")
+        return Ends()
+
+    async def _answers(self, asks: dict[str, Ask]) -> dict[str, str]:
+        answered = await self._pager.answers(self.call.name, self.call.plan.view.splices, asks, self._shown)
+        for call, got in answered.items():
+            self._metrics.add("mmu_recalls_total", result=got.result)
+            if got.pages:
+                self._metrics.add("mmu_faults_total", got.pages, kind="explicit")
+                self.served += got.pages
+            if got.result in ("served", "resident") and asks[call].whole:
+                # Asked for once more it is pointed to, and whoever asks even then is given it.
+                for page in asks[call].pages:
+                    if self._shown.pop(page, None) is None:
+                        self._shown[page] = f"your recall of page {page}"
+        return {call: got.text for call, got in answered.items()}
+
+    def _round(self, speech: Speech, texts: dict[str, str]) -> Round:
+        return speech.round({call: anthropic_expand.result(call, text) for call, text in texts.items()})
+
+    async def _finish(self, speech: Speech, without: tuple[str, ...] = ()) -> None:
+        if not self.rounds:
+            return
+        try:
+            last = speech.round({}, without=without)
+        except ValueError:
+            last = Round()
+        await self._keep([*self.rounds, last], speech, asks="", finished=True)
+        self._count("finished")
+
+    async def _keep(self, rounds: list[Round], speech: Speech, *, asks: str, finished: bool = False) -> bool:
+        if not self._anchor:
+            self._anchor = f"{replay.place(self.call.client or self.call.conversation)}:{asks}"
+        ids = (self._first_id, speech.id) if finished else ("", "")
+        text = exchange.dump(Exchange(tuple(rounds), finished, *ids))
+        return await self._pager.keep(self.call, self._anchor, text)
+
+    def _count(self, result: str) -> None:
+        self._metrics.add("mmu_relays_total", result=result)
+
+
+def _resident(call: Call) -> dict[str, str]:
+    """Pages that an answer may point to. One that was pointed to before and is asked for again is given."""
+    if call.conversation.clears:
+        return {}  # the provider may have cleared what stands here
+    found = standing_pages(call.plan.table, call.plan.splices)
+    for entry in call.plan.table.entries:
+        if entry.recalled:
+            found.pop(points_to(entry.block.text), None)
+    return found

@@ -1,0 +1,95 @@
+"""Relay in a response that is not streamed: it is held until the model has what it asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from mitmproxy import http
+
+from addon.call import Call
+from addon.carry_on import CANCEL
+from addon.mmu.page import NAME
+from addon.recall.relay import MENDABLE, Ends, GoesOn, Next, Relay
+from addon.upstream import Lost, Upstream
+from addon.watch.metrics import Metrics
+from addon.wire.anthropic_reply import Speech, failure, joined
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 600.0
+"""Silence after which no answer is expected any more; one that is not streamed is silent until it is there."""
+
+
+class _Answer:
+    """A whole answer of the provider."""
+
+    def __init__(self, response: http.Response) -> None:
+        self.response = response
+        self.message: dict[str, Any] = json.loads(response.content or b"")
+        self.speech = Speech.whole(self.message)
+
+
+async def carry_on(flow: http.HTTPFlow, call: Call, relay: Relay, metrics: Metrics) -> None:
+    """Answer the recalls in the flow's response, and put what the model says then in its place. ValueError, TypeError
+    or KeyError when the response is no message."""
+    assert flow.response is not None
+    answers = [_Answer(flow.response)]
+    if not any(c.name == NAME for c in answers[0].speech.calls):
+        return
+    call.usage = answers[0].speech.usage
+    what = await relay.after(answers[0].speech)
+    while isinstance(what, GoesOn):
+        metrics.add("mmu_continuations_total")
+        got = await _ask(flow, what.body)
+        if got is None or flow.response is None:
+            metrics.add("mmu_relays_total", result="failed")
+            flow.response = _failure()
+            return
+        if got.status_code == 200:
+            answers.append(_Answer(got))
+            if (spent := answers[-1].speech.usage) is not None:
+                call.more.append(spent)
+            what = await relay.after(answers[-1].speech)
+            continue
+        logger.warning("mitmmu: a request to carry on was answered %d", got.status_code)
+        if got.status_code not in MENDABLE:
+            metrics.add("mmu_relays_total", result="failed")
+            flow.response = got
+            return
+        what = await relay.refused(answers[-1].speech, got.status_code)
+    _show(flow, answers, what)
+
+
+async def _ask(flow: http.HTTPFlow, body: bytes) -> http.Response | None:
+    upstream = Upstream(flow, body, "carries on")
+    setattr(flow, CANCEL, upstream.close)
+    try:
+        async with upstream:
+            return await upstream.whole(IDLE_SECONDS, IDLE_SECONDS)
+    except (Lost, TimeoutError) as why:
+        logger.warning("mitmmu: a response could not be carried on: %s", why or "it took too long")
+        return None
+    finally:
+        delattr(flow, CANCEL)
+
+
+def _show(flow: http.HTTPFlow, answers: list[_Answer], what: Next) -> None:
+    """Give the client its answer: all that was said, under the last one's name."""
+    last = answers[-1]
+    if isinstance(what, Ends) and what.leak:
+        if len(answers) == 1:
+            return
+        shown = joined([a.message for a in answers], NAME, leaks=True)
+    else:
+        shown = joined([a.message for a in answers], NAME)
+    assert flow.response is not None
+    if (name := last.response.headers.get("request-id")) is not None:
+        flow.response.headers["request-id"] = name
+    flow.response.headers.pop("content-encoding", None)
+    flow.response.content = json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def _failure() -> http.Response:
+    return http.Response.make(529, failure(), {"content-type": "application/json"})

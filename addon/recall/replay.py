@@ -1,0 +1,76 @@
+"""Which request gets which hidden exchange back.
+
+An exchange is a splice like any other, but its anchor cannot be the content of what it changes: it is stored before
+its result is sent, when nobody knows yet what the model will say to it. So the anchor names the place, `relay@N:DIGEST:
+CALL`: the N-th answer of the model in the client's transcript, the digest of the message before it, and the first call
+that was hidden. Whether a message really is the one that the exchange was shown as, its content tells; and where that
+content can hardly be another's, a client may have touched up the message before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from addon.mmu.view import Change, Splice
+from addon.wire import anthropic_expand, exchange
+from addon.wire.conversation import Conversation
+from addon.wire.exchange import Exchange
+
+PREFIX = "relay@"
+
+_load = lru_cache(maxsize=128)(exchange.load)
+
+
+def place(conversation: Conversation) -> str:
+    """Where the answer to this request will stand, as an anchor says it."""
+    answers = sum(message.role == "assistant" for message in conversation.messages)
+    return f"{PREFIX}{answers}:{conversation.messages[-1].digest.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """A client's request with the exchanges that belong to it put back."""
+
+    text: str
+    splices: Mapping[str, Splice] = field(default_factory=dict)
+    """Those that were, by anchor."""
+
+
+def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) -> Expanded:
+    """Put back what belongs to a request. `known` are the splices of the lines it may continue, by anchor."""
+    found: dict[str, Splice] = {}
+    for splices in known:
+        for anchor, splice in splices.items():
+            held = found.get(anchor)
+            if anchor.startswith(PREFIX) and (held is None or splice.generation > held.generation):
+                found[anchor] = splice
+    found = {anchor: splice for anchor, splice in found.items() if splice.change is Change.RELAY}
+    if not found:
+        return Expanded(conversation.text)
+    answers = [n for n, message in enumerate(conversation.messages) if message.role == "assistant"]
+    candidates: dict[int, list[tuple[bool, bool, str, Exchange]]] = defaultdict(list)
+    for anchor, splice in found.items():
+        number, digest, _ = anchor.removeprefix(PREFIX).split(":", 2)
+        made = _load(splice.text or "")
+        if int(number) >= len(answers):
+            continue
+        index = answers[int(number)]
+        same = index > 0 and conversation.messages[index - 1].digest.hex() == digest
+        if same or (made.finished and anthropic_expand.says_much(made)):
+            candidates[index].append((not same, not made.finished, anchor, made))
+    ranked = {
+        index: [(anchor, made) for _, _, anchor, made in sorted(some, key=lambda c: c[:3])]
+        for index, some in candidates.items()
+    }
+    text, done = anthropic_expand.expand(conversation, ranked)
+    return Expanded(text, {anchor: found[anchor] for anchor in done})
+
+
+def added(splices: Mapping[str, Splice]) -> Iterator[str]:
+    """The JSON of the results that stand in hidden exchanges."""
+    for splice in splices.values():
+        for made in _load(splice.text or "").rounds:
+            yield from made.results.values()
