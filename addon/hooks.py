@@ -11,16 +11,19 @@ import logging
 import re
 import secrets
 import time
+from pathlib import Path
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy.layer import NextLayer
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addon import carry_on, options, vocabulary
 from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
+from addon.keyfile import site_token
 from addon.listen import READABLE, Observer, hear_whole
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Settings
@@ -54,6 +57,7 @@ class Mitmmu:
         self.hierarchy: Hierarchy | None = None
         self.pager: Pager | None = None
         self.accounts: Accounts | None = None
+        self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
         self._background: set[asyncio.Task[None]] = set()
@@ -88,6 +92,7 @@ class Mitmmu:
         try:
             if settings.mode is not Mode.OBSERVE:
                 key = await asyncio.to_thread(tenant_key, settings.home)
+                self.site_token = await asyncio.to_thread(site_token, settings.home)
                 self.hierarchy = await Hierarchy.open(settings.store)
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
@@ -125,15 +130,36 @@ class Mitmmu:
         if self.hierarchy is not None:
             await self.hierarchy.close()
 
+    # -- the site
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        if flow.request.host.lower() == site.HOST:
+            flow.response = http.Response.make(200)  # else a tunnel is only granted once its far end is reached
+
+    def server_connect(self, data: ServerConnectionHookData) -> None:
+        if data.server.address is not None and data.server.address[0].lower() == site.HOST:
+            data.server.error = f"{site.HOST} is inside this proxy"  # before anybody looks for the name outside
+
+    async def _show_site(self, flow: http.HTTPFlow, visit: site.Visit) -> None:
+        off = self.settings is None or self.settings.mode is Mode.OFF
+        state = "off" if off else "ok" if self.pager is not None else "store not open"
+        home = self.settings.home if self.settings is not None else Path()
+        try:
+            await site.answer(flow, visit, site.Inside(state, self.metrics, self.hierarchy, self.site_token, home))
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="site")
+            logger.exception("mitmmu: a request for the site could not be answered")
+
     # -- request
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self._is_llm_call(flow):
-            flow.request.stream = False  # a streamed body could not be rewritten
+        if self._is_llm_call(flow) or site.visit(flow) is not None:
+            flow.request.stream = False  # a streamed body could not be rewritten, nor kept from going on
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if site.HOST in (flow.request.host, flow.request.pretty_host):
-            self._show_site(flow)
+        visit = site.visit(flow)
+        if visit is not None:
+            await self._show_site(flow, visit)
             return
         if not self._is_llm_call(flow):
             return
@@ -292,8 +318,3 @@ class Mitmmu:
         task = asyncio.ensure_future(book())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    def _show_site(self, flow: http.HTTPFlow) -> None:
-        off = self.settings is None or self.settings.mode is Mode.OFF
-        state = "off" if off else "ok" if self.pager is not None else "store not open"
-        site.answer(flow, state, self.metrics, self.hierarchy.stats() if self.hierarchy is not None else {})

@@ -5,11 +5,9 @@ The store knows nothing of plans and the manager nothing of rows; this is the on
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
@@ -18,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from addon import keyfile
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Splice, View
 from storage import records
@@ -83,19 +82,7 @@ def _claimed(bearer: str) -> str:
 def tenant_key(home: Path) -> bytes:
     """The key of the tenant hash, made on first use; readable by the owner alone."""
     path = home / "tenant.key"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        # Written whole before it gets its name, so that another process never sees half of it.
-        draft = home / f"tenant.key.{secrets.token_hex(8)}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    key = path.read_bytes()
+    key = keyfile.kept(path, lambda: secrets.token_bytes(32))
     if len(key) != 32:
         raise ValueError(f"{path} is damaged: 32 bytes expected, {len(key)} found. Without it no stored view is found")
     return key

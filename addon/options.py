@@ -12,10 +12,8 @@ from pathlib import Path
 
 from mitmproxy.addonmanager import Loader
 from mitmproxy.exceptions import OptionsError
-from platformdirs import user_state_path
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from addon import places
 from addon.mmu.evict import Policy
 
 
@@ -78,18 +76,18 @@ def _policy(text: str) -> Policy:
     return Policy(name="fifo", fifo_age=int(found[1]), fifo_bytes=int(found[2]))
 
 
-def _store(text: str, home: Path) -> str:
-    if not text:
-        return f"sqlite:///{home / 'mmu.db'}"
+def _home(text: str) -> Path:
     try:
-        url = make_url(text)
-    except ArgumentError:
-        raise OptionsError(f"mmu_store={text!r}: expected a URL, for example sqlite:////var/lib/mmu/mmu.db") from None
-    if url.get_backend_name() != "sqlite":
-        raise OptionsError(f"mmu_store: {url.get_backend_name()} is not supported; use sqlite:///PATH")
-    if not url.database or url.database == ":memory:":
-        raise OptionsError("mmu_store: SQLite needs a file, for example sqlite:////var/lib/mmu/mmu.db")
-    return text
+        return places.home(text)
+    except ValueError as error:
+        raise OptionsError(f"mmu_home={error}") from None
+
+
+def _store(text: str, home: Path) -> str:
+    try:
+        return places.store(text, home)
+    except ValueError as error:
+        raise OptionsError(f"mmu_store: {error}") from None
 
 
 def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
@@ -101,9 +99,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     for name in unknown:
         if name.startswith("mmu_"):
             raise OptionsError(f"{name} is not an option of mitmmu; there are {', '.join(sorted(OPTIONS))}")
-    home = Path(given["mmu_home"]).expanduser() if given["mmu_home"] else user_state_path("mitmmu")
-    if home.exists() and not home.is_dir():
-        raise OptionsError(f"mmu_home={str(home)!r} is not a folder")
+    home = _home(given["mmu_home"])
     modes = [mode.value for mode in Mode]
     if given["mmu_mode"] not in modes:
         raise OptionsError(f"mmu_mode={given['mmu_mode']!r}: expected one of {', '.join(modes)}")

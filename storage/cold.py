@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
 from typing import Concatenate
 
@@ -12,15 +13,17 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import engine, rows, schema
+from . import engine, rows, schema, search
 from .errors import StoreError
-from .records import JSON, Batch, Outcome, Stored
+from .records import JSON, Batch, Hit, Outcome, Page, Stored
 from .writer import Writer
 
 # how long an upgrade waits for another process that is upgrading
 _UPGRADE_SECONDS = 30.0
 # how long one attempt at the write lock lasts; the writer looks up in between
 _ATTEMPT_SECONDS = 0.25
+# how long a search waits for the write lock, for each batch of pages that it indexes
+_INDEX_SECONDS = 5.0
 
 
 class Cold:
@@ -32,6 +35,8 @@ class Cold:
         self._writing = engine.writer(url, _ATTEMPT_SECONDS)
         self._clock = clock
         self.writer = Writer(self._writing, clock)
+        self._indexing = engine.writer(url, _INDEX_SECONDS)
+        self._closing = threading.Event()
         self._hits = 0
         self._misses = 0
 
@@ -88,6 +93,28 @@ class Cold:
     async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
         return await self._read(rows.prefixed, tenant, prefix)
 
+    async def any_page(self, id: str) -> Page | None:
+        return await self._read(rows.any_page, id)
+
+    async def search(self, words: str, limit: int) -> tuple[Hit, ...]:
+        def run() -> tuple[Hit, ...]:
+            wanted = search.terms(words)
+            with self._reader.connect() as connection:
+                if not search.possible(connection):
+                    raise StoreError("this store has no search: it was made by an SQLite without FTS5")
+            search.index(self._reader, self._indexing, self._closing)
+            with self._reader.connect() as connection:
+                return search.find(connection, wanted, limit)
+
+        try:
+            return await asyncio.to_thread(run)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            self.writer.last_error = str(error)
+            raise StoreError(f"the store cannot be searched: {error}") from error
+
+    async def totals(self) -> dict[str, int]:
+        return {**await self._read(rows.totals), "store_bytes": engine.size(self._url)}
+
     async def facts(self, scope: str) -> dict[str, JSON]:
         # asked first: what is flushed while we read is then told twice rather than not at all
         fresh = self.writer.unflushed(scope)
@@ -109,8 +136,10 @@ class Cold:
 
     def close(self, timeout: float) -> None:
         """Blocking, `timeout` seconds at most."""
+        self._closing.set()
         self.writer.stop(timeout)
         self._writing.dispose()
+        self._indexing.dispose()
         self._reader.dispose()
 
     async def _read[**P, T](

@@ -87,6 +87,18 @@ class Batch:
             raise ValueError("a page belongs to the tenant of its conversation")
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A page that a search found, `size` in bytes, `created_at` epoch seconds, and a few lines that hold its words."""
+
+    id: str
+    kind: str
+    label: str
+    size: int
+    created_at: float
+    lines: tuple[str, ...]
+
+
 class Outcome(Enum):
     """What became of a batch. Only STORED changed anything that a later call can see."""
 

@@ -13,7 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, and_, bindparam, delete, null, or_, select, union_all, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.sql import CompoundSelect
 
 from . import codec
@@ -70,6 +83,16 @@ _REMOVE_SPLICE = delete(splices).where(
 )
 _PAGE = select(pages.c.codec, pages.c.size, pages.c.data).where(
     pages.c.tenant == bindparam("tenant"), pages.c.id == bindparam("id")
+)
+# the tenant first: that is a walk over the index of the key, and not over all that the pages hold
+_OWNER = select(pages.c.tenant).where(pages.c.id == bindparam("id")).order_by(pages.c.tenant).limit(1)
+_ANY_PAGE = select(pages.c.tenant, pages.c.codec, pages.c.size, pages.c.kind, pages.c.label, pages.c.data).where(
+    pages.c.tenant == _OWNER.scalar_subquery(), pages.c.id == bindparam("id")
+)
+_TOTALS = select(
+    select(func.count()).select_from(pages).scalar_subquery().label("pages"),
+    select(func.coalesce(func.sum(pages.c.size), 0)).scalar_subquery().label("page_bytes"),
+    select(func.count()).select_from(conversations).scalar_subquery().label("conversations"),
 )
 # no LIKE: it folds case and would not use the key
 _PREFIX = (
@@ -228,6 +251,18 @@ def take_back(connection: Connection, change: Change) -> None:
 def page(connection: Connection, tenant: str, id: str) -> bytes | None:
     row = connection.execute(_PAGE, {"tenant": tenant, "id": id}).first()
     return None if row is None else codec.unpack(row.codec, row.size, bytes(row.data))
+
+
+def any_page(connection: Connection, id: str) -> Page | None:
+    """The page of that id, whichever tenant's."""
+    row = connection.execute(_ANY_PAGE, {"id": id}).first()
+    if row is None:
+        return None
+    return Page(row.tenant, id, codec.unpack(row.codec, row.size, bytes(row.data)), row.kind, row.label)
+
+
+def totals(connection: Connection) -> dict[str, int]:
+    return {name: int(value) for name, value in connection.execute(_TOTALS).mappings().one().items()}
 
 
 def prefixed(connection: Connection, tenant: str, prefix: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from .cache import Cache, keys
 from .cold import Cold
-from .records import JSON, Batch, Outcome, Stored
+from .records import JSON, Batch, Hit, Outcome, Page, Stored
+from .search import LIMIT, MOST
 from .warm import Process, Warm
 
 MIB = 1024 * 1024
@@ -94,6 +95,27 @@ class Hierarchy:
         if len(prefix) < _SHORTEST_PREFIX:
             raise ValueError(f"a page is not looked up by fewer than {_SHORTEST_PREFIX} characters")
         return await self._cold.find(tenant, prefix)
+
+    async def page_of_any_tenant(self, id: str) -> Page | None:
+        """The page of that id, whoever stored it; None when nobody did.
+
+        For the owner of the store only, who can read its file anyway: never to serve a conversation.
+        """
+        return await self._cold.any_page(id)
+
+    async def search(self, words: str, limit: int = LIMIT) -> tuple[Hit, ...]:
+        """The newest pages of all tenants that hold every one of the words, after indexing what is not indexed yet.
+
+        For the owner of the store only, as above. Words are letters and digits, case and accents do not matter, and
+        nothing in them is syntax. ValueError when there is none, or for a limit outside 1 to 100.
+        """
+        if not 1 <= limit <= MOST:
+            raise ValueError(f"a search finds 1 to {MOST} pages, not {limit}")
+        return await self._cold.search(words, limit)
+
+    async def totals(self) -> dict[str, int]:
+        """What the store holds, all tenants together: pages, page_bytes (unpacked), conversations, store_bytes."""
+        return await self._cold.totals()
 
     async def facts(self, scope: str) -> dict[str, JSON]:
         """All facts of a scope, those not yet written included."""

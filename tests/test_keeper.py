@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from addon.keeper import Keeper, Name, tenant, tenant_key
+from addon.keyfile import site_token
 from addon.mmu.evict import Policy
 from addon.mmu.plan import Plan, plan, poison, rewrite, without_new
 from addon.mmu.view import Change, Descent, View
@@ -197,6 +198,24 @@ def test_the_tenant_key_is_made_once_and_private(tmp_path: Path) -> None:
     (home / "tenant.key").write_bytes(b"short")
     with pytest.raises(ValueError, match="damaged"):
         tenant_key(home)
+
+
+def test_the_site_token_is_made_once_and_private(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    token = site_token(home)
+    assert site_token(home) == token
+    assert site_token(tmp_path / "other") != token
+    assert len(token) >= 40
+    assert os.listdir(home) == ["site.token"]
+    assert (home / "site.token").stat().st_mode & 0o777 == 0o600
+    assert home.stat().st_mode & 0o777 == 0o700
+    # one that its owner has chosen, from an editor that ends the line
+    (home / "site.token").write_text("x" * 40 + "\n")
+    assert site_token(home) == "x" * 40
+    for damaged in (b"", b"short", b"\xff" * 40):
+        (home / "site.token").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged"):
+            site_token(home)
 
 
 async def test_two_processes_in_turn_send_one_growing_prefix(url: str) -> None:

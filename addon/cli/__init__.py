@@ -1,4 +1,4 @@
-"""The command line: `mitmmu` starts the proxy."""
+"""The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run                     start the proxy on 127.0.0.1:8080, state in your state folder
   ./run --web               the same, with mitmproxy's web interface on 127.0.0.1:8081
   ./run demo                play a long session end to end, no key and no network needed
+  ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
   ./run bench NAME [ARG...] run a benchmark: replay, latency
 
@@ -30,10 +31,18 @@ Then point an agent at it. Claude Code, from another terminal:
 
 
 def main() -> None:
-    """Start mitmdump, or mitmweb with `--web`, with the addon. Listens on loopback unless told otherwise."""
+    """Start mitmdump, or mitmweb with `--web`, with the addon; or, with `mcp`, the server beside it.
+
+    The proxy listens on loopback unless told otherwise.
+    """
     given = sys.argv[1:]
     if given and given[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
+        return
+    if given[:1] == ["mcp"]:
+        from addon.cli import mcp
+
+        mcp.main(given[1:])
         return
     from mitmproxy.tools import main as tools
 

@@ -117,11 +117,15 @@ def _pattern(grep: str) -> Any:
 
 
 def answer(
-    ask: Ask, texts: Mapping[str, str | None], standing: Mapping[str, str] = MappingProxyType({}), noted: str = ""
+    ask: Ask,
+    texts: Mapping[str, str | None],
+    standing: Mapping[str, str] = MappingProxyType({}),
+    noted: str = "",
+    longest: int = LONGEST,
 ) -> str:
     """The answer to a call. `texts` gives each page asked for, None for one that is not known here; `standing` says of
     pages that the model is shown in full where they stand, and those asked for whole are answered by pointing there;
-    `noted` is what to say to the call's wishes."""
+    `noted` is what to say to the call's wishes; `longest` are the characters above which it is cut."""
     if ask.problem:
         return ask.problem
     pattern = _pattern(ask.grep)
@@ -132,7 +136,7 @@ def answer(
         for page in ask.pages
     ]
     out: list[str] = []
-    left = LONGEST
+    left = longest
     for page, part in zip(ask.pages, parts, strict=True):
         out.append(_bounded(page, part, left))
         left = max(left - len(out[-1]), 0)

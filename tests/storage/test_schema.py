@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import io
 import os
 import sqlite3
 import subprocess
@@ -11,11 +13,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event, text
 
 from storage import engine, schema
-from storage.errors import SchemaTooNew
+from storage.errors import SchemaTooNew, StoreError
 from storage.records import Outcome
 from storage.tiers import Hierarchy
 
@@ -37,7 +40,10 @@ def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
     writer = made(tmp_path)
     schema.upgrade(writer)
     with writer.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+        # the search index is no table that the code describes
+        options = {"include_name": lambda name, kind, _: kind != "table" or not name.startswith("pages_text")}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, schema.metadata) == []
         script = ScriptDirectory.from_config(schema.config(connection))
         assert tuple(each.revision for each in script.walk_revisions())[::-1] == schema.REVISIONS
     writer.dispose()
@@ -55,6 +61,55 @@ def test_down_and_up_again(tmp_path: Path) -> None:
     schema.upgrade(writer)
     assert sorted(dump(tmp_path)) == sorted(first)
     writer.dispose()
+
+
+def test_the_search_comes_and_goes_without_the_pages(tmp_path: Path) -> None:
+    writer = made(tmp_path)
+    with writer.begin() as connection:
+        command.upgrade(schema.config(connection), "0001")
+        connection.execute(text("INSERT INTO pages VALUES ('t', 'p1', 'raw', 4, 'read', 'a.py', 1.0, x'74657874')"))
+    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
+    schema.upgrade(writer)
+    assert asyncio.run(found(tmp_path, "text")) == ["p1"]
+    with writer.begin() as connection:
+        command.downgrade(schema.config(connection), "0001")
+    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
+    assert rows(tmp_path, "SELECT id FROM pages") == [("p1",)]
+    schema.upgrade(writer)
+    assert asyncio.run(found(tmp_path, "text")) == ["p1"]
+    writer.dispose()
+
+
+async def found(folder: Path, words: str) -> list[str]:
+    async with opened(folder) as store:
+        return [hit.id for hit in await store.search(words)]
+
+
+def test_an_sqlite_without_fts5_has_a_store_and_no_search(tmp_path: Path) -> None:
+    writer = made(tmp_path)
+
+    @event.listens_for(writer, "connect")
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.create_function("sqlite_compileoption_used", 1, lambda _: 0)
+
+    schema.upgrade(writer)
+    assert rows(tmp_path, "SELECT version_num FROM alembic_version") == [(schema.REVISIONS[-1],)]
+    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
+    with pytest.raises(StoreError, match="FTS5"):
+        asyncio.run(found(tmp_path, "text"))
+    with writer.begin() as connection:
+        command.downgrade(schema.config(connection), "base")
+    writer.dispose()
+
+
+def test_no_other_database_is_asked_for_the_search(tmp_path: Path) -> None:
+    migration = importlib.import_module("migrations.versions.0002_search")
+    said = io.StringIO()
+    options = {"as_sql": True, "output_buffer": said}
+    with Operations.context(MigrationContext.configure(dialect_name="postgresql", opts=options)):
+        migration.upgrade()
+        migration.downgrade()
+    assert said.getvalue() == ""
 
 
 def test_an_upgrade_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
