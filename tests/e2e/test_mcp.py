@@ -15,8 +15,8 @@ from typing import IO, Any
 
 import pytest
 
+from tests.e2e.model import Model, evicted, output
 from tests.e2e.test_pages import ID, TEXT, fill
-from tests.e2e.test_recall import Model, evicted, output
 from tests.e2e.world import world
 
 ROOT = Path(__file__).resolve().parents[2]

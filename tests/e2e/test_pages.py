@@ -14,7 +14,7 @@ import pytest
 
 from storage.records import Batch, Conversation, Outcome, Page
 from storage.tiers import Hierarchy
-from tests.e2e.test_recall import Model, evicted, output
+from tests.e2e.model import Model, evicted, output
 from tests.e2e.world import World, world
 from tests.harness import Mitmdump
 
