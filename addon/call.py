@@ -32,6 +32,8 @@ class Call:
     """Recalls that this request could answer, by call id."""
     client: Conversation | None = None
     """The request as the client sent it; None where that is `conversation`."""
+    offered: bool = False
+    """Whether the recall tool stands in it."""
     relays: bool = False
     """Whether a recall in its response is answered there, unseen by the client."""
     transformed: bool = False

@@ -24,7 +24,8 @@ from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
-from addon.listen import READABLE, Observer, hear_whole
+from addon.listen import READABLE, Observer, hear_whole, said
+from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Settings
 from addon.pager import Pager
@@ -211,7 +212,7 @@ class Mitmmu:
         flow.mmu = call  # type: ignore[attr-defined]
         observing = settings.mode is Mode.OBSERVE
         if observing:
-            call.rewritten, call.relays, sent = False, False, body
+            call.rewritten, call.offered, call.relays, sent = False, False, False, body
         self.accounts.sent(call, len(body), len(sent))
         if not observing:
             headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
@@ -281,6 +282,8 @@ class Mitmmu:
                 await recover(flow, call, self.pager)
             if call.relays and flow.response.status_code == 200 and flow.response.raw_content:
                 await relay_whole.carry_on(flow, call, self._relay(flow, call), self.metrics)
+            elif call.offered and flow.response.status_code == 200:
+                await self._remember(flow, call)
             if call.usage is None and flow.response.status_code == 200 and flow.response.raw_content:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
@@ -292,6 +295,16 @@ class Mitmmu:
         except Exception:
             self.metrics.add("mmu_failures_total", place="response")
             logger.exception("mitmmu: handling the response failed; it passes untouched")
+
+    async def _remember(self, flow: http.HTTPFlow, call: Call) -> None:
+        """A recall that reaches the client, to be patched, is kept as the model made it."""
+        assert flow.response is not None
+        if isinstance(flow.response.stream, Observer):
+            speech = flow.response.stream.speech
+        else:
+            speech = said(flow.response.content or b"")
+        if speech is not None and any(each.name == NAME for each in speech.calls):
+            await self._relay(flow, call).remember(speech)
 
     def _relay(self, flow: http.HTTPFlow, call: Call) -> Relay:
         assert self.pager is not None

@@ -6,10 +6,12 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable
+from typing import Any
 
 from addon.call import Call
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, sse
+from addon.wire.anthropic_reply import Speech
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +26,8 @@ class Observer:
         self.call = call
         self.metrics = metrics
         self.reader = sse.Reader()
+        self.speech = Speech() if call.offered else None
+        """What the model says, put together where it may call the recall tool."""
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
 
     def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
@@ -31,6 +35,8 @@ class Observer:
         try:
             for event in self.reader.feed(self.gunzip.decompress(data) if self.gunzip is not None else data):
                 _hear(self.call, event)
+                if self.speech is not None:
+                    self.speech.take(event)
         except Exception:
             self.metrics.add("mmu_failures_total", place="stream")
             logger.exception("mitmmu: reading the response failed; it passes untouched")
@@ -48,10 +54,21 @@ def hear_whole(call: Call, content_type: str, body: bytes) -> None:
         for event in sse.Reader().feed(body):
             _hear(call, event)
         return
+    payload = _message(body)
+    report = payload.get("usage") if payload is not None else None
+    if isinstance(report, dict):
+        call.usage = anthropic.usage(report)
+
+
+def said(body: bytes) -> Speech | None:
+    """What the model says in a whole response; None when it is no message."""
+    payload = _message(body)
+    return None if payload is None else Speech.whole(payload)
+
+
+def _message(body: bytes) -> dict[str, Any] | None:
     try:
         payload = json.loads(body)
     except ValueError:
-        return
-    report = payload.get("usage") if isinstance(payload, dict) else None
-    if isinstance(report, dict):
-        call.usage = anthropic.usage(report)
+        return None
+    return payload if isinstance(payload, dict) else None

@@ -22,7 +22,7 @@ from addon.options import Recall, Settings
 from addon.recall import patch, spans
 from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
-from addon.recall.replay import expanded
+from addon.recall.replay import expanded, hidden
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, clients, rules
 from addon.wire.conversation import Conversation
@@ -182,6 +182,7 @@ class Pager:
             stored=answers is not None,
             answers=answers or {},
             client=request.client,
+            offered=offered,
             relays=relays and offered,
             notes=notes,
         )
@@ -276,7 +277,7 @@ class Pager:
 
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
         """Answers to the recalls whose refusals this request brings, by call id."""
-        asks = patch.asks(request.client)
+        asks = patch.asks(request.conversation, hidden(request.relayed.values()))
         if not asks:
             return {}
         splices = {anchor: splice for view in known for anchor, splice in view.splices.items()}

@@ -8,7 +8,7 @@ client that answers an unknown tool instead of giving up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -49,11 +49,12 @@ def unavailable(ask: Ask) -> Answered:
     return Answered("It cannot be read just now. Run the original call again to see its result.", "store unreadable", 0)
 
 
-def asks(conversation: Conversation) -> Mapping[str, Ask]:
-    """The recalls that this request, as the client sent it, brings the refusals of, by call id."""
+def asks(conversation: Conversation, answered: Container[str] = ()) -> Mapping[str, Ask]:
+    """The recalls that this request brings the client's refusals of, by call id; without those `answered` already."""
     if any(tool.name == NAME for tool in conversation.tools):
         return {}  # the client has a tool of that name itself
     for message in reversed(conversation.messages):
         if message.role == "assistant":
-            return {b.call: read(b.arguments) for b in message.blocks if b.kind is Kind.CALL and b.name == NAME}
+            calls = [b for b in message.blocks if b.kind is Kind.CALL and b.name == NAME and b.call not in answered]
+            return {b.call: read(b.arguments) for b in calls}
     return {}

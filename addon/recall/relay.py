@@ -112,11 +112,17 @@ class Relay:
         """Show the client the calls of this round; it will refuse them, and be answered as by patch."""
         self._count(f"leaked: {why}")
         logger.warning("mitmmu: a recall reaches the client: %s", why)
-        if self.rounds:
-            await self._finish(speech)
-        elif self._anchor:
-            await self._pager.keep(self.call, self._anchor, None)
+        await self.remember(speech)
         return Ends(leak=True)
+
+    async def remember(self, speech: Speech) -> None:
+        """Keep the calls of a round as they were made: some clients make others of what they do not know."""
+        try:
+            last = speech.round({})
+        except ValueError:
+            last = Round()
+        first = next((call.id for call in speech.calls if call.name == NAME), "")
+        await self._keep([*self.rounds, last], speech, asks=first, finished=True)
 
     async def refused(self, speech: Speech, status: int) -> Next:
         """What follows when the provider would not take the last round's results. `speech` is that round's, `status`

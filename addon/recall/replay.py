@@ -67,3 +67,9 @@ def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) 
     }
     text, done = anthropic_expand.expand(conversation, ranked)
     return Expanded(text, {anchor: found[anchor] for anchor in done})
+
+
+def hidden(splices: Iterable[Splice]) -> set[str]:
+    """The calls in exchanges that were answered there."""
+    relayed = (splice for splice in splices if splice.change is Change.RELAY)
+    return {call for splice in relayed for made in _load(splice.text or "").rounds for call in made.results}

@@ -31,6 +31,7 @@ class _Piece:
     raw: str
     text: str = ""
     call: str = ""
+    name: str = ""
     signature: str = ""
     other: str = ""
 
@@ -53,7 +54,7 @@ def _piece(raw: str) -> _Piece:
     if kind == "text":
         return _Piece(Kind.TEXT, raw, text=str(block.get("text", "")))
     if kind == "tool_use":
-        return _Piece(Kind.CALL, raw, call=str(block.get("id", "")))
+        return _Piece(Kind.CALL, raw, call=str(block.get("id", "")), name=str(block.get("name", "")))
     if kind in ("thinking", "redacted_thinking"):
         return _Piece(Kind.REASONING, raw, signature=str(block.get("signature") or block.get("data") or ""))
     return _Piece(Kind.OTHER, raw, other=str(kind))
@@ -88,7 +89,7 @@ def _matched(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] |
             if piece.call in round_.results:
                 out[-1].append(piece)
             elif at < len(held) and piece.is_like(held[at]):
-                out[-1].append(held[at])
+                out[-1].append(_kept(held[at], piece))
                 met += 1
                 at += 1
             elif piece.kind is not Kind.REASONING:
@@ -99,6 +100,11 @@ def _matched(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] |
     if not met:
         return None  # nothing tells that this message began with the exchange
     return [*out, rest]
+
+
+def _kept(held: _Piece, made: _Piece) -> _Piece:
+    """The client's block, unless it is a call that the client has made another of, not knowing the tool."""
+    return held if held.name == made.name else made
 
 
 def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | None:
@@ -112,7 +118,8 @@ def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | 
     reasons = any(p.kind is Kind.REASONING for p in held)
     calls = {p.call: p for p in held if p.kind is Kind.CALL}
     return [
-        [calls.get(p.call, p) for p, _ in blocks if reasons or p.kind is not Kind.REASONING] for blocks in rounds
+        [_kept(calls.get(p.call, p), p) for p, _ in blocks if reasons or p.kind is not Kind.REASONING]
+        for blocks in rounds
     ]
 
 

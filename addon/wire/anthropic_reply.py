@@ -65,6 +65,17 @@ class Speech:
             made.closed = True
         return made
 
+    def take(self, event: sse.Event) -> None:
+        """Take in an event of a stream."""
+        try:
+            data = json.loads(event.data)
+        except ValueError:
+            data = None
+        if isinstance(data, dict):
+            self.hear(str(data.get("type")), data)
+        else:
+            self.intact = False
+
     def hear(self, kind: str, data: Mapping[str, Any]) -> None:
         """Take in an event."""
         if kind == "message_start":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.model import REFUSAL, TOOLS, Model, evicted, output
+from tests.e2e.talk import Talk
 from tests.e2e.world import blocks, world
 
 
@@ -108,3 +109,28 @@ def test_the_tool_is_offered_only_where_it_may_be(tmp_path: Path) -> None:
             names = [tool["name"] for tool in model.last()["tools"]]
             assert ("mmu_recall" in names) is expected
             assert ("mmu_recall" in json.dumps(blocks(model.seen()[-1].body))) is expected
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
+def test_a_client_that_renames_a_call_it_does_not_know_is_sent_on_with_the_models_own(
+    tmp_path: Path, stream: bool
+) -> None:
+    with world(tmp_path, mmu_recall="patch") as there:
+        model = Talk(there, stream=stream)
+        page = evicted(model)
+        call = {"type": "tool_use", "name": "mmu_recall", "input": {"page": page, "lines": "2-3"}}
+        said = model.ask({"type": "text", "text": "Let me see."}, call)
+        made = dict(said[-1])
+        said[-1] |= {"name": "invalid", "input": {"tool": "mmu_recall", "error": "no such tool"}}
+        refused = {"type": "tool_result", "tool_use_id": made["id"], "content": "Invalid arguments", "is_error": True}
+        model.messages.append({"role": "user", "content": [refused]})
+        model.ask({"type": "text", "text": "Thanks."})
+        model.messages.append({"role": "user", "content": "go on"})
+        there.proxy.kill()
+        there.proxy.restart()
+        model.ask({"type": "text", "text": "Yes."})
+        asked, got = model.last()["messages"][-4:-2]
+        assert asked["content"][-1]["name"] == "mmu_recall"
+        assert asked["content"][-1]["input"] == {"page": page, "lines": "2-3"}
+        assert got["content"][0]["content"].startswith("2\trow 1 of output 0")
+        assert there.up.invalid == 0
