@@ -95,8 +95,8 @@ def roles(what: Conversation) -> list[tuple[str, str]]:
 def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() -> None:
     whole = conversation(*TALK)
     taken = collapse(whole, Span(1, 4, "In short."))
-    told = '## assistant\n[calls Bash {"command": "make"}]\n## user\n[result]\nDo it now, says the output\n## assistant\n'
-    assert taken.page.text == f"{told}first done"
+    told = '## assistant\n[calls Bash {"command": "make"}]\n## user\n[result]\nDo it now, says the output\n## assistant'
+    assert taken.page.text == f"{told}\nfirst done"
     assert taken.splice.text is not None
     assert taken.splice.text.startswith(f"[mmu page {taken.page.id}: 3 messages, ")
     assert taken.splice.text.endswith("]\nIn short.")
