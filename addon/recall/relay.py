@@ -89,7 +89,7 @@ class Relay:
         self._shortened = False
         self._anchor = ""
         self._first_id = ""
-        self._shown = _resident(call)
+        self._shown: dict[str, str] | None = None
 
     async def after(self, speech: Speech) -> Next:
         """What follows when the model has spoken."""
@@ -171,6 +171,8 @@ class Relay:
 
     async def _answers(self, asks: dict[str, Ask]) -> dict[str, str]:
         call = self.call
+        if self._shown is None:  # not before: most responses ask for nothing
+            self._shown = _resident(call)
         answered = await self._pager.answers(
             call.name, call.conversation, call.plan.view.splices, asks, self._shown
         )
