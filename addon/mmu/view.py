@@ -19,7 +19,7 @@ that the shared prefix goes out exactly as before.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -313,6 +313,17 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
         return target.message >= table.forgotten or table.by_anchor[anchor].message < table.forgotten
 
     return {a: s for a, s in here.items() if all(stands_on(a, needed) for needed in s.needs)}
+
+
+def newest(lines: Iterable[Mapping[str, Splice]], beginning: str) -> dict[str, Splice]:
+    """The splices of several lines whose anchors begin so, the newest of each anchor."""
+    found: dict[str, Splice] = {}
+    for splices in lines:
+        for anchor, one in splices.items():
+            held = found.get(anchor)
+            if anchor.startswith(beginning) and (held is None or one.generation > held.generation):
+                found[anchor] = one
+    return found
 
 
 def literal_of(conversation: Conversation, entry: Entry) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from addon.mmu.view import Change, Splice
+from addon.mmu.view import Change, Splice, newest
 from addon.wire import anthropic_expand, exchange
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange
@@ -41,13 +41,7 @@ class Expanded:
 
 def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) -> Expanded:
     """Put back what belongs to a request. `known` are the splices of the lines it may continue, by anchor."""
-    found: dict[str, Splice] = {}
-    for splices in known:
-        for anchor, splice in splices.items():
-            held = found.get(anchor)
-            if anchor.startswith(PREFIX) and (held is None or splice.generation > held.generation):
-                found[anchor] = splice
-    found = {anchor: splice for anchor, splice in found.items() if splice.change is Change.RELAY}
+    found = {a: s for a, s in newest(known, PREFIX).items() if s.change is Change.RELAY}
     if not found:
         return Expanded(conversation.text)
     answers = [n for n, message in enumerate(conversation.messages) if message.role == "assistant"]

@@ -14,7 +14,7 @@ from hashlib import blake2b
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import Page, page_id
-from addon.mmu.view import Change, Splice
+from addon.mmu.view import Change, Splice, newest
 from addon.mmu.wishes import Span
 from addon.wire import anthropic_expand
 from addon.wire.conversation import Conversation, text_digest
@@ -57,13 +57,7 @@ def put_in(
 ) -> tuple[Conversation, dict[str, Splice]]:
     """The conversation with every summary that stands for a span of it, and those, by anchor. `known` are the splices
     of the lines it may continue."""
-    newest: dict[str, Splice] = {}
-    for splices in known:
-        for anchor, splice in splices.items():
-            held = newest.get(anchor)
-            if _ANCHOR.fullmatch(anchor) and (held is None or splice.generation > held.generation):
-                newest[anchor] = splice
-    left = {anchor: splice for anchor, splice in newest.items() if splice.change is Change.COLLAPSE}
+    left = {a: s for a, s in newest(known, "span@").items() if s.change is Change.COLLAPSE}
     done: dict[str, Splice] = {}
     while (standing := next((a for a in left if _stands(conversation, a)), None)) is not None:
         done[standing] = splice = left.pop(standing)
