@@ -175,6 +175,7 @@ class Joiner:
         self._hidden = hidden
         self._splitter = sse.Splitter()
         self._places: dict[int, int] = {}
+        self._shift = 0
         self._next = 0
         self._out_of_sight: dict[int, list[bytes]] = {}
         self._closing: list[bytes] = []
@@ -240,13 +241,14 @@ class Joiner:
             block = data.get("content_block")
             if isinstance(block, dict) and block.get("type") == "tool_use" and block.get("name") == self._hidden:
                 self._out_of_sight[index] = [raw]
+                self._shift -= 1
                 return b""
-            self._places[index] = self._next
-            self._next += 1
+            self._places[index] = index + self._shift
+            self._next = max(self._next, self._places[index] + 1)
         elif index in self._out_of_sight:
             self._out_of_sight[index].append(raw)
             return b""
-        return _renumbered(raw, index, self._places.get(index, index))
+        return _renumbered(raw, index, self._places.get(index, index + self._shift))
 
     def proceed(self) -> None:
         """The round was answered; what is fed from now on is what the model says next."""
@@ -254,6 +256,7 @@ class Joiner:
         self.speech = Speech()
         self._splitter = sse.Splitter()
         self._places, self._out_of_sight, self._closing = {}, {}, []
+        self._shift = self._next
 
     def leak(self) -> bytes:
         """Show what was hidden of this round after all."""
