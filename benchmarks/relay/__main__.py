@@ -49,11 +49,9 @@ def first_bytes(stage: Stage, requests: int) -> list[first_byte.Compared]:
 
 def pile(stage: Stage, recalls: int) -> Piled:
     apart(soak.recalls, stage.proxies[RELAY], max(50, recalls // 10))
-    before = stage.connections(), stage.tasks(), stage.memory()
+    connections, tasks, memory = stage.connections(), stage.tasks(), stage.memory()
     gone = apart(soak.recalls, stage.proxies[RELAY], recalls)
-    after = stage.connections(), stage.tasks(), stage.memory()
-    connections, tasks, memory = zip(before, after, strict=True)
-    return Piled(recalls, gone, connections, tasks, memory)
+    return Piled(recalls, gone, (connections, stage.connections()), (tasks, stage.tasks()), (memory, stage.memory()))
 
 
 def show_first_bytes(rows: Sequence[first_byte.Compared]) -> None:
@@ -112,10 +110,8 @@ def show_pile(piled: Piled) -> None:
         end="",
     )
     if piled.memory[0] is not None and piled.memory[1] is not None:
-        grown = piled.memory[1] - piled.memory[0]
-        print(
-            f"   memory {piled.memory[0]:.1f} -> {piled.memory[1]:.1f} MB, {grown / piled.recalls * 1024:.1f} KB a recall"
-        )
+        each = (piled.memory[1] - piled.memory[0]) / piled.recalls * 1024
+        print(f"   memory {piled.memory[0]:.1f} -> {piled.memory[1]:.1f} MB, {each:.1f} KB a recall")
     else:
         print()
 

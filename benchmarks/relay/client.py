@@ -80,9 +80,7 @@ class Client:
         headers = {"content-type": "application/json", **conversation.headers(), **wanted.headers()}
         return await self.send("POST", "/v1/messages", conversation.body(), headers)
 
-    async def send(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    async def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request, and its whole answer. Raises Broken."""
         given = {**_HEADERS, **(headers or {}), "content-length": str(len(body))}
         http = self._http

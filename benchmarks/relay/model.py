@@ -1,4 +1,4 @@
-"""The model that the provider plays: what it says is asked for in headers, so that a client in another process knows it.
+"""The model that the provider plays. What it is to say stands in headers, so that a client in another process knows it.
 
 An answer of R recalls is R rounds that end in a call of the hidden tool, each for the next page, and a last one that
 ends the turn. The client must find the words of all rounds, once each and in order, and nothing else.
@@ -24,13 +24,14 @@ _HANDLE = re.compile(r"\[mmu page ([a-z0-9-]+): ")
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What the model is to say: `words` bytes of text over all, `recalls` of the pages from number `page` on, or one
-    call of the client's tool. `delay_ms` is waited before each event."""
+    call of the client's tool. `think_ms` is waited before the answer, `delay_ms` before each event."""
 
     name: str
     words: int
     recalls: int = 0
     page: int = 0
     calls: bool = False
+    think_ms: int = 0
     delay_ms: int = 0
 
     def headers(self) -> dict[str, str]:
@@ -41,15 +42,16 @@ class Wanted:
             "x-bench-recalls": str(self.recalls),
             "x-bench-page": str(self.page),
             "x-bench-calls": str(int(self.calls)),
+            "x-bench-think": str(self.think_ms),
             "x-bench-delay": str(self.delay_ms),
         }
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Wanted:
         """The inverse of `headers`."""
-        name, *numbers = (headers[f"x-bench-{key}"] for key in ("name", "words", "recalls", "page", "calls", "delay"))
-        words, recalls, page, calls, delay = map(int, numbers)
-        return cls(name, words, recalls, page, bool(calls), delay)
+        numbers = (headers[f"x-bench-{key}"] for key in ("words", "recalls", "page", "calls", "think", "delay"))
+        words, recalls, page, calls, think, delay = map(int, numbers)
+        return cls(headers["x-bench-name"], words, recalls, page, bool(calls), think, delay)
 
     def said(self, number: int) -> str:
         """The text of one round."""
@@ -81,7 +83,8 @@ def speak(request: Request) -> Reply:
     wanted = Wanted.of(request.headers)
     messages = request.body["messages"]
     pages = list(dict.fromkeys(_HANDLE.findall(json.dumps(messages))))
-    return {"content": wanted.round(_recalled(messages), pages), "delay_ms": wanted.delay_ms}
+    content = wanted.round(_recalled(messages), pages)
+    return {"content": content, "think_ms": wanted.think_ms, "delay_ms": wanted.delay_ms}
 
 
 def _recalled(messages: list[dict[str, Any]]) -> int:

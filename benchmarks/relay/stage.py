@@ -1,4 +1,4 @@
-"""The provider and three proxies: plain, with mitmmu, and with mitmmu but without recall."""
+"""The provider and three proxies: plain but streaming, with mitmmu, and with mitmmu but without recall."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from addon.mmu.page import NAME
-from benchmarks.relay import inside
 from benchmarks.relay.client import Proxy
+from benchmarks.relay.inside import FILE
 from benchmarks.relay.model import SCRIPT, speak
 from tests.harness import Mitmdump
 from tests.harness.mitmdump import ADDON
 from tests.upstream import Upstream
 
+HERE = Path(__file__).resolve().parent
 PLAIN, RELAY, OFF = "plain mitmdump", "mitmmu, relay", "mitmmu, recall off"
 
 
@@ -50,14 +51,18 @@ class Stage:
             self.up.script(SCRIPT, speak)
             clock = {"mmu_clock": "header"}
             self.dumps: dict[str, Mitmdump] = {}
-            for name, options in ((PLAIN, None), (RELAY, clock), (OFF, clock | {"mmu_recall": "off"})):
+            for name, options, script in (
+                (PLAIN, None, "streaming.py"),
+                (RELAY, clock, "inside.py"),
+                (OFF, clock | {"mmu_recall": "off"}, ""),
+            ):
                 self.dumps[name] = stack.enter_context(
                     Mitmdump(
                         options,
                         redirect_to=f"127.0.0.1:{self.up.port}",
                         addon=None if options is None else ADDON,
                         folder=folder / name.replace(" ", "-").replace(",", ""),
-                        scripts=[Path(inside.__file__)] if name == RELAY else [],
+                        scripts=[HERE / script] if script else [],
                     )
                 )
             self._stack = stack.pop_all()
@@ -104,9 +109,9 @@ class Stage:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def _seen(self) -> list[dict[str, Any]]:
-        lines = (self.dumps[RELAY].folder / inside.FILE).read_text("ascii").splitlines()
+        lines = (self.dumps[RELAY].folder / FILE).read_text("ascii").splitlines()
         return [json.loads(line) for line in lines]
 
 
 def _between(seen: list[dict[str, Any]], start: str, end: str) -> float:
-    return median(one[end] - one[start] for one in seen if one[end] and one[start]) * 1000
+    return 1000 * median(float(one[end] - one[start]) for one in seen if one[end] and one[start])

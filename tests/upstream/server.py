@@ -115,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         shown = {name: value for name, value in headers.items() if name not in HIDDEN}
         authorized = bool(headers.get("x-api-key") or headers.get("authorization"))
         answer = self.server.provider.handle(self.command, self.path, shown, raw, self._decoded(raw), authorized)
+        if answer.reply.get("think_ms"):
+            time.sleep(answer.reply["think_ms"] / 1000)
         if answer.status == 200 and answer.stream:
             self._stream(answer)
         else:
