@@ -122,9 +122,9 @@ def main() -> int:
         description=benchmarks.relay.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--requests", type=int, default=200, metavar="N", help="per way and figure (default 200)")
+    parser.add_argument("--requests", type=int, default=150, metavar="N", help="per way and figure (default 150)")
     parser.add_argument("--streams", type=int, default=50, metavar="N", help="at once (default 50)")
-    parser.add_argument("--soak", type=int, default=300, metavar="N", help="recalls on end (default 300)")
+    parser.add_argument("--soak", type=int, default=200, metavar="N", help="recalls on end (default 200)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     asked = parser.parse_args()
     if min(asked.requests, asked.streams, asked.soak) < 4:

@@ -1,7 +1,8 @@
 """The model that the provider plays. What it is to say stands in headers, so that a client in another process knows it.
 
 An answer of R recalls is R rounds that end in a call of the hidden tool, each for the next page, and a last one that
-ends the turn. The client must find the words of all rounds, once each and in order, and nothing else.
+ends the turn. The client must find the words of all rounds, once each and in order, and nothing else. A page that is
+not byte for byte the one that was evicted is answered with an error.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from addon.mmu.page import NAME
 from benchmarks.filler import prose
+from benchmarks.relay.conversation import page
 from tests.upstream.message import build, events
 from tests.upstream.script import Reply, Request
 
@@ -83,7 +85,10 @@ def speak(request: Request) -> Reply:
     wanted = Wanted.of(request.headers)
     messages = request.body["messages"]
     pages = list(dict.fromkeys(_HANDLE.findall(json.dumps(messages))))
-    content = wanted.round(_recalled(messages), pages)
+    number = _recalled(messages)
+    if number and messages[-1]["content"][-1]["content"] != page(request.label, wanted.page + number - 1):
+        return {"error": {"status": 500, "message": "that is not the page that was asked for"}}
+    content = wanted.round(number, pages)
     return {"content": content, "think_ms": wanted.think_ms, "delay_ms": wanted.delay_ms}
 
 

@@ -16,8 +16,10 @@ from benchmarks.relay.client import Broken, Client, Proxy, check, offer
 from benchmarks.relay.conversation import Conversation
 from benchmarks.relay.model import Wanted
 
-WORDS = 1500
+WORDS = 2000
 DELAY_MS = 40
+APART = 0.01
+"""Seconds between the starts of two streams: fifty requests in one moment would be felt more than all that follows."""
 REPEATS = 3
 EVERY = 0.02
 
@@ -30,7 +32,7 @@ class Phase:
     began: float
     ended: float
     scripted: float
-    """Seconds that the provider's own waiting takes, in the longest stream."""
+    """Seconds that it would take if nothing took time but the provider's own waiting."""
     lost: list[str]
 
 
@@ -97,19 +99,22 @@ async def _phases(proxy: Proxy, streams: int) -> list[Phase]:
             for recalling in (False, True):
                 wanted = {number: _wanted(number, repeat, recalling=recalling) for number in running}
                 began = time.monotonic()
-                found = await asyncio.gather(*(_stream(*running[number], one) for number, one in wanted.items()))
+                found = await asyncio.gather(
+                    *(_stream(*running[number], one, APART * number) for number, one in wanted.items())
+                )
                 ended = time.monotonic()
                 for number, lost in zip(wanted, found, strict=True):
                     if lost:
                         del running[number]
-                scripted = max((one.seconds for one in wanted.values()), default=0.0)
+                scripted = max((one.seconds + APART * number for number, one in wanted.items()), default=0.0)
                 phases.append(Phase(recalling, began, ended, scripted, [text for text in found if text]))
                 await asyncio.sleep(0.3)
         return phases
 
 
-async def _stream(client: Client, talk: Conversation, wanted: Wanted) -> str:
+async def _stream(client: Client, talk: Conversation, wanted: Wanted, after: float) -> str:
     """One stream; what was wrong with it, if anything."""
+    await asyncio.sleep(after)
     try:
         talk.heard(check(await client.ask(talk, wanted), wanted))
     except Broken as error:
