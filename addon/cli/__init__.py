@@ -12,7 +12,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run --web               the same, with mitmproxy's web interface on 127.0.0.1:8081
   ./run demo                play a long session end to end, no key and no network needed
   ./run test [ARG...]       run the tests (arguments go to pytest)
-  ./run bench NAME [ARG...] run a benchmark: replay, latency
+  ./run bench NAME [ARG...] run a benchmark: replay, latency, relay
 
 All other arguments are mitmdump's own. The most useful:
 
