@@ -111,6 +111,8 @@ class RelayStream(Continued):
                 self._out.append(PING)
             return
         except Lost as why:
+            if self.cancelled:
+                return  # it was let go of
             logger.warning("mitmmu: a response could not be carried on: %s", why)
             self._fail(b"", 0)
             return

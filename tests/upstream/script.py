@@ -26,7 +26,7 @@ ERROR_TYPES = {
 REPLY_FIELDS = frozenset(
     {
         "content", "stop_reason", "stop_sequence", "output_tokens", "error", "then",
-        "cut_after_events", "fail_after_events", "times", "delay_ms", "stall",
+        "cut_after_events", "fail_after_events", "times", "think_ms", "delay_ms", "stall",
     }
 )  # fmt: skip
 ERROR_FIELDS = frozenset({"status", "type", "message", "headers", "times"})

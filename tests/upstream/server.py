@@ -115,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
         shown = {name: value for name, value in headers.items() if name not in HIDDEN}
         authorized = bool(headers.get("x-api-key") or headers.get("authorization"))
         answer = self.server.provider.handle(self.command, self.path, shown, raw, self._decoded(raw), authorized)
+        if answer.reply.get("think_ms"):
+            time.sleep(answer.reply["think_ms"] / 1000)
         if answer.status == 200 and answer.stream:
             self._stream(answer)
         else:
@@ -159,6 +161,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("cache-control", "no-cache")
         self.send_header("request-id", answer.request_id)
         self.send_header("transfer-encoding", "chunked")
+        self.send_header("x-upstream-sent", f"{time.monotonic():.7f}")
         self.end_headers()
         reply = answer.reply
         stall = reply.get("stall", {})
@@ -294,6 +297,12 @@ class Upstream:
         """PEM file that holds the certificate (and its key; it lives as long as the server)."""
         assert self._folder is not None, "only with tls=True, while running"
         return self._folder / "upstream.pem"
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        assert self._server is not None, "not running: use it in a with statement"
+        return len(self._server.open)
 
     @property
     def log(self) -> list[Record]:
