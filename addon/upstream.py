@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from mitmproxy import ctx, http
-from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.flow import Flow
 from mitmproxy.options import Options
 from mitmproxy.proxy import commands, events, layers, server
@@ -92,6 +92,15 @@ class _Handler(server.ConnectionHandler):
         if isinstance(hook, HttpResponseHook | HttpErrorHook):
             # From outside: the connection's own task is what is running this.
             asyncio.get_running_loop().call_soon(self.close)
+
+    async def handle_connection(self, connection: Connection) -> None:
+        try:
+            await super().handle_connection(connection)
+        finally:
+            # Cancelled while it waits for its turn, or twice, mitmproxy leaves the socket open.
+            transport = self.transports.pop(connection, None)
+            if transport is not None and transport.writer is not None:
+                transport.writer.close()
 
     def close(self) -> None:
         """Cut the connection to the provider, and with it the exchange."""
