@@ -56,7 +56,7 @@ def _piece(raw: str) -> _Piece:
         return _Piece(Kind.CALL, raw, call=str(block.get("id", "")))
     if kind in ("thinking", "redacted_thinking"):
         return _Piece(Kind.REASONING, raw, signature=str(block.get("signature") or block.get("data") or ""))
-    return _Piece(Kind.OTHER, raw, other=str(kind))
+    return _Piece(Kind.OTHER, raw, other=f"{kind} {block.get('id') or block.get('tool_use_id') or ''}")
 
 
 def _held(conversation: Conversation, message: Message) -> list[_Piece]:
@@ -198,7 +198,8 @@ def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> byt
     may be) allows it, so that the next request finds the recalled page in the cache.
     """
     marks = [seconds for message in sent.messages for seconds in message.marks]
-    mark = _MARKS.get(marks[-1], "") if marks and room > 0 else ""
+    automatic = "cache_control" in sent.places  # marks the last block by itself
+    mark = _MARKS.get(marks[-1], "") if marks and room > 0 and not automatic else ""
     parts: list[str] = []
     for number, round_ in enumerate(rounds):
         results = list(round_.results.values())
