@@ -9,7 +9,7 @@ This file decides what follows a round; `relay_stream.py` and `relay_whole.py` d
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,7 +97,7 @@ class Relay:
         if not speech.closed or speech.stop_reason != "tool_use":
             # Cut short in the middle of the call, by a limit most likely: there is nothing to answer.
             self._count("cut short")
-            await self._finish(speech, without=tuple(asks))
+            await self._finish(speech, without=asks)
             return Ends()
         if not speech.intact or len(self.rounds) > ROUNDS:
             return await self.leak(speech, "too many" if speech.intact else "not understood")
@@ -108,7 +108,7 @@ class Relay:
         self._count(f"leaked: {why}")
         logger.warning("mitmmu: a recall reaches the client: %s", why)
         if self.rounds:
-            await self._finish(speech)
+            await self._finish(speech, behind=[call.id for call in speech.calls if call.name == NAME])
         elif self._anchor:
             await self._pager.keep(self.call, self._anchor, None)
         return Ends(leak=True)
@@ -168,21 +168,24 @@ class Relay:
             if got.result in ("served", "resident") and asks[call].whole:
                 # Asked for once more it is pointed to, and whoever asks even then is given it.
                 for page in asks[call].pages:
-                    if self._shown.pop(page, None) is None:
+                    if self._shown.pop(page, None) is None and page in got.whole:
                         self._shown[page] = f"your recall of page {page}"
         return {call: got.text for call, got in answered.items()}
 
     def _round(self, speech: Speech, texts: dict[str, str]) -> Round:
         return speech.round({call: anthropic_expand.result(call, text) for call, text in texts.items()})
 
-    async def _finish(self, speech: Speech, without: tuple[str, ...] = ()) -> None:
+    async def _finish(self, speech: Speech, *, without: Collection[str] = (), behind: Collection[str] = ()) -> None:
         if not self.rounds:
             return
-        try:
-            last = speech.round({}, without=without)
-        except ValueError:
-            last = Round()
-        await self._keep([*self.rounds, last], speech, asks="", finished=True)
+        rounds, known = list(self.rounds), speech.intact
+        if known:
+            try:
+                rounds.append(speech.round({}, without=without, behind=behind))
+            except ValueError:
+                known = False
+        # Where it is not known what the client was shown at the end, it is its word that counts.
+        await self._keep(rounds, speech, asks="", finished=known)
         self._count("finished")
 
     async def _keep(self, rounds: list[Round], speech: Speech, *, asks: str, finished: bool = False) -> bool:
