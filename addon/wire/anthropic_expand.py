@@ -88,7 +88,8 @@ def _matched(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] |
             if piece.call in round_.results:
                 out[-1].append(piece)
             elif at < len(held) and piece.is_like(held[at]):
-                out[-1].append(held[at])
+                # Trimmed by the client it is not what stands before later reasoning for the provider.
+                out[-1].append(held[at] if held[at].text == piece.text else piece)
                 met += 1
                 at += 1
             elif piece.kind is not Kind.REASONING:
@@ -107,13 +108,17 @@ def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | 
     shown = [piece for blocks in rounds for piece, r in blocks if piece.call not in r.results]
     if not exchange.finished or any(p.kind is Kind.OTHER for p in [*shown, *held]):
         return None
-    if _told(shown) != _told(held):
+    if _told(shown) != _told(held) or not _signed(held) <= _signed(shown):
         return None
     reasons = any(p.kind is Kind.REASONING for p in held)
     calls = {p.call: p for p in held if p.kind is Kind.CALL}
     return [
         [calls.get(p.call, p) for p, _ in blocks if reasons or p.kind is not Kind.REASONING] for blocks in rounds
     ]
+
+
+def _signed(pieces: Sequence[_Piece]) -> set[str]:
+    return {p.signature for p in pieces if p.signature}
 
 
 def _told(pieces: Sequence[_Piece]) -> tuple[str, list[str]]:
