@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Any
@@ -23,7 +23,7 @@ WORDS = st.sampled_from(
 )
 CITATION = {"type": "char_location", "cited_text": "ä\u2029", "document_index": 0, "document_title": None,
             "start_char_index": 0, "end_char_index": 2}  # fmt: skip
-INPUTS = st.dictionaries(
+INPUTS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.sampled_from(["page", "grep", "n", "größe"]),
     st.one_of(WORDS, st.integers(-9, 10**20), st.lists(st.booleans(), max_size=2), st.none(), st.just({"a": {}})),
     max_size=3,
@@ -40,36 +40,47 @@ THINKING = st.one_of(
     st.builds(lambda n: {"type": "redacted_thinking", "data": f"data{n}"}, st.integers(0)),
 )
 SERVER = st.builds(lambda given: {"type": "server_tool_use", "name": "web_search", "input": given}, INPUTS)
-FOUND = st.just({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_x", "content": []})
 REAL = st.builds(lambda given: {"type": "tool_use", "name": "Read", "input": given}, INPUTS)
 RECALL = st.builds(lambda given: {"type": "tool_use", "name": HIDDEN, "input": given}, INPUTS)
-SHOWN = st.one_of(TEXT, TEXT, THINKING, SERVER, FOUND, REAL)
+SHOWN = st.one_of(TEXT, TEXT, THINKING, SERVER, REAL)
 
 
 def is_hidden(block: Block) -> bool:
-    return block["type"] == "tool_use" and block["name"] == HIDDEN
+    return (block["type"], block.get("name")) == ("tool_use", HIDDEN)
 
 
 def is_blank(block: Block) -> bool:
     return block["type"] == "text" and not block["text"].strip()
 
 
+def _named(blocks: list[Block], ids: Iterator[int]) -> Iterator[Block]:
+    """With an id for each call; a server's tool answers its own."""
+    for block in blocks:
+        if block["type"] == "server_tool_use":
+            yield {**block, "id": (name := f"srvtoolu_{next(ids)}")}
+            yield {"type": "web_search_tool_result", "tool_use_id": name, "content": []}
+        else:
+            yield {**block, "id": f"toolu_{next(ids)}"} if block["type"] == "tool_use" else block
+
+
 @st.composite
-def conversations(draw: st.DrawFn, rounds: int = 5) -> list[Reply]:
-    """Replies that a client is shown as one: each but the last has hidden calls, the last may."""
+def conversations(draw: st.DrawFn, rounds: int = 5, *, sound: bool = False) -> list[Reply]:
+    """Replies that a client is shown as one: each but the last has hidden calls, the last may.
+
+    `sound` ones can be carried on: the client's own tools are called by the last only, and always with a hidden call in
+    it.
+    """
     ids = count()
     out: list[Reply] = []
     total = draw(st.integers(1, rounds))
     for n in range(total):
         blocks = draw(st.lists(st.one_of(SHOWN, RECALL), min_size=1, max_size=6))
-        if n < total - 1 and not any(map(is_hidden, blocks)):
+        if n < total - 1:
             blocks.insert(draw(st.integers(0, len(blocks))), draw(RECALL))
-        content: list[Block] = []
-        for block in blocks:
-            named = {"id": f"toolu_{next(ids)}"} if block["type"].endswith("tool_use") else {}
-            content.append({"type": block["type"], **named, **block})
-        usage = draw(USAGE)
-        out.append(message.build(f"msg_{n}", "claude-opus-5-5", content, usage, {}))
+            blocks = [block for block in blocks if not (sound and block.get("name") == "Read")]
+        elif sound and any(map(is_hidden, blocks)):
+            blocks.append(draw(REAL))
+        out.append(message.build(f"msg_{n}", "claude-opus-5-5", list(_named(blocks, ids)), draw(USAGE), {}))
     return out
 
 
@@ -166,4 +177,4 @@ def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(edges)]
 
 
-CUTS = st.one_of(st.just([1]), st.just([]), st.lists(st.integers(0, 10**6), max_size=30))
+CUTS: st.SearchStrategy[list[int]] = st.one_of(st.just([1]), st.just([]), st.lists(st.integers(0, 10**6), max_size=30))
