@@ -19,11 +19,12 @@ from addon.wire.conversation import Conversation, Kind
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a recall got: the text, how it went (for counting), and how many pages it brought back."""
+    """What a recall got: the text, how it went (for counting), how many pages it brought back, and which in full."""
 
     text: str
     result: str
     pages: int
+    whole: frozenset[str] = frozenset()
 
 
 def answered(
@@ -40,7 +41,10 @@ def answered(
         result = "unknown page"
     else:
         result = "served" if pages else "resident"
-    return Answered(answer(ask, texts, standing, noted), result, pages)
+    text = answer(ask, texts, standing, noted)
+    given = {page: texts.get(page) for page in ask.pages if ask.whole and page not in standing}
+    whole = frozenset(page for page, own in given.items() if own is not None and own in text)
+    return Answered(text, result, pages, whole)
 
 
 def unavailable(ask: Ask) -> Answered:

@@ -9,7 +9,7 @@ This file decides what follows a round; `relay_stream.py` and `relay_whole.py` d
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,7 +102,7 @@ class Relay:
         if not speech.closed or speech.stop_reason != "tool_use":
             # Cut short in the middle of the call, by a limit most likely: there is nothing to answer.
             self._count("cut short")
-            await self._finish(speech, without=tuple(asks))
+            await self._finish(speech, without=asks)
             return Ends()
         if not speech.intact or len(self.rounds) > ROUNDS:
             return await self.leak(speech, "too many" if speech.intact else "not understood")
@@ -112,17 +112,14 @@ class Relay:
         """Show the client the calls of this round; it will refuse them, and be answered as by patch."""
         self._count(f"leaked: {why}")
         logger.warning("mitmmu: a recall reaches the client: %s", why)
-        await self.remember(speech)
+        await self.remember(speech, behind=[call.id for call in speech.calls if call.name == NAME])
         return Ends(leak=True)
 
-    async def remember(self, speech: Speech) -> None:
-        """Keep the calls of a round as they were made: some clients make others of what they do not know."""
-        try:
-            last = speech.round({})
-        except ValueError:
-            last = Round()
+    async def remember(self, speech: Speech, *, behind: Collection[str] = ()) -> None:
+        """Keep the calls of a round as they were made: some clients make others of what they do not know. Those in
+        `behind` are shown after all else."""
         first = next((call.id for call in speech.calls if call.name == NAME), "")
-        await self._keep([*self.rounds, last], speech, asks=first, finished=True)
+        await self._end(speech, asks=first, behind=behind)
 
     async def refused(self, speech: Speech, status: int) -> Next:
         """What follows when the provider would not take the last round's results. `speech` is that round's, `status`
@@ -184,22 +181,33 @@ class Relay:
             if got.result in ("served", "resident") and asks[id].whole:
                 # Asked for once more it is pointed to, and whoever asks even then is given it.
                 for page in asks[id].pages:
-                    if self._shown.pop(page, None) is None:
+                    if self._shown.pop(page, None) is None and page in got.whole:
                         self._shown[page] = f"your recall of page {page}"
         return {call: got.text for call, got in answered.items()}
 
     def _round(self, speech: Speech, texts: dict[str, str]) -> Round:
         return speech.round({call: anthropic_expand.result(call, text) for call, text in texts.items()})
 
-    async def _finish(self, speech: Speech, without: tuple[str, ...] = ()) -> None:
-        if not self.rounds:
-            return
-        try:
-            last = speech.round({}, without=without)
-        except ValueError:
-            last = Round()
-        await self._keep([*self.rounds, last], speech, asks="", finished=True)
-        self._count("finished")
+    async def _finish(self, speech: Speech, *, without: Collection[str] = ()) -> None:
+        if self.rounds:
+            await self._end(speech, without=without)
+            self._count("finished")
+
+    async def _end(
+        self, speech: Speech, *, asks: str = "", without: Collection[str] = (), behind: Collection[str] = ()
+    ) -> None:
+        """Keep the exchange as the client was shown it to its end."""
+        rounds, known = list(self.rounds), speech.intact
+        if known:
+            try:
+                rounds.append(speech.round({}, without=without, behind=behind))
+            except ValueError:
+                known = False
+        if rounds:
+            # Where it is not known what the client was shown at the end, it is its word that counts.
+            await self._keep(rounds, speech, asks=asks, finished=known)
+        elif self._anchor:
+            await self._pager.keep(self.call, self._anchor, None)
 
     async def _keep(self, rounds: list[Round], speech: Speech, *, asks: str, finished: bool = False) -> bool:
         if not self._anchor:

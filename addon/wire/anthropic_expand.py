@@ -57,7 +57,7 @@ def _piece(raw: str) -> _Piece:
         return _Piece(Kind.CALL, raw, call=str(block.get("id", "")), name=str(block.get("name", "")))
     if kind in ("thinking", "redacted_thinking"):
         return _Piece(Kind.REASONING, raw, signature=str(block.get("signature") or block.get("data") or ""))
-    return _Piece(Kind.OTHER, raw, other=str(kind))
+    return _Piece(Kind.OTHER, raw, other=f"{kind} {block.get('id') or block.get('tool_use_id') or ''}")
 
 
 def _held(conversation: Conversation, message: Message) -> list[_Piece]:
@@ -103,8 +103,9 @@ def _matched(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] |
 
 
 def _kept(held: _Piece, made: _Piece) -> _Piece:
-    """The client's block, unless it is a call that the client has made another of, not knowing the tool."""
-    return held if held.name == made.name else made
+    """The client's block, unless the client has changed it: trimmed a text, which is then not what stands before later
+    reasoning for the provider, or made another of a call, not knowing the tool."""
+    return held if (held.name, held.text) == (made.name, made.text) else made
 
 
 def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | None:
@@ -113,7 +114,7 @@ def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | 
     shown = [piece for blocks in rounds for piece, r in blocks if piece.call not in r.results]
     if not exchange.finished or any(p.kind is Kind.OTHER for p in [*shown, *held]):
         return None
-    if _told(shown) != _told(held):
+    if _told(shown) != _told(held) or not _signed(held) <= _signed(shown):
         return None
     reasons = any(p.kind is Kind.REASONING for p in held)
     calls = {p.call: p for p in held if p.kind is Kind.CALL}
@@ -121,6 +122,10 @@ def _retold(held: Sequence[_Piece], exchange: Exchange) -> list[list[_Piece]] | 
         [_kept(calls.get(p.call, p), p) for p, _ in blocks if reasons or p.kind is not Kind.REASONING]
         for blocks in rounds
     ]
+
+
+def _signed(pieces: Sequence[_Piece]) -> set[str]:
+    return {p.signature for p in pieces if p.signature}
 
 
 def _told(pieces: Sequence[_Piece]) -> tuple[str, list[str]]:
@@ -220,7 +225,8 @@ def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> byt
     may be) allows it, so that the next request finds the recalled page in the cache.
     """
     marks = [seconds for message in sent.messages for seconds in message.marks]
-    mark = _MARKS.get(marks[-1], "") if marks and room > 0 else ""
+    automatic = "cache_control" in sent.places  # marks the last block by itself
+    mark = _MARKS.get(marks[-1], "") if marks and room > 0 and not automatic else ""
     parts: list[str] = []
     for number, round_ in enumerate(rounds):
         results = list(round_.results.values())

@@ -3,7 +3,8 @@
 When the model calls a tool that only we have, its answer ends there for the provider but not for the client: the call
 is taken out, and what the model says once it has its result is joined on. The client must find one well-formed message:
 one start, blocks numbered without a gap, one stop. Nothing that it may see is held back, except the closing events of
-an answer with a hidden call in it; and as long as no call was hidden, what goes out is what came in, byte for byte.
+an answer with a hidden call in it and of those joined on; and as long as no call was hidden, what goes out is what came
+in, byte for byte.
 
 An event that is not understood passes as it came. If one of a block was lost on us, the answer cannot be sent back to
 the provider as it was received; `intact` then says so, and `leak` shows the client what was hidden.
@@ -12,14 +13,16 @@ the provider as it was received; `intact` then says so, and `leak` shows the cli
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from addon.wire import sse
+from addon.wire.anthropic import parse
 from addon.wire.anthropic import usage as read_usage
+from addon.wire.conversation import Kind
 from addon.wire.exchange import Round
-from addon.wire.scan import document, splice
+from addon.wire.scan import Malformed, document, splice
 from addon.wire.usage import Usage
 
 LARGEST_EVENT = 32 * 1024 * 1024
@@ -116,7 +119,8 @@ class Speech:
         if kind == "input_json_delta":
             self._inputs.setdefault(index, []).append(str(delta.get("partial_json", "")))
         elif kind == "citations_delta":
-            block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
+            before = block.get("citations")
+            block["citations"] = [*(before if isinstance(before, list) else ()), delta.get("citation")]
         elif kind in ("text_delta", "thinking_delta", "signature_delta"):
             name = kind.removesuffix("_delta")
             block[name] = f"{block.get(name) or ''}{delta.get(name, '')}"
@@ -131,25 +135,29 @@ class Speech:
             if block.get("type") == "tool_use":
                 arguments = block.get("input")
                 if raw := "".join(self._inputs.get(index, ())):
-                    try:
-                        arguments = json.loads(raw)
-                    except ValueError:
-                        arguments = None
+                    arguments = _loaded(raw)
                 found.append(Call(str(block.get("id", "")), str(block.get("name", "")), arguments))
         return found
 
-    def round(self, results: Mapping[str, str], *, without: Sequence[str] = ()) -> Round:
-        """What was said, to be sent back, with the results of the hidden calls by id. Calls in `without` are left out.
+    def round(
+        self, results: Mapping[str, str], *, without: Collection[str] = (), behind: Collection[str] = ()
+    ) -> Round:
+        """What was said, to be sent back, with the results of the hidden calls by id. Calls in `without` are left out,
+        those in `behind` stand behind everything else.
 
-        ValueError when a call's input is not whole.
+        ValueError when a call's input is not whole, or when no request could hold what was said.
         """
         raw: list[str] = []
+        late: list[str] = []
         for index, block in sorted(self._blocks.items()):
             if block.get("type") == "text" and not str(block.get("text", "")).strip():
                 continue  # the provider makes such blocks, but does not take them back
             if block.get("id") in without:
                 continue
-            raw.append(_spelled(block, "".join(self._inputs.get(index, ()))))
+            spelled = _spelled(block, "".join(self._inputs.get(index, ())))
+            (late if block.get("id") in behind else raw).append(spelled)
+        raw += late
+        _check(raw)
         return Round(tuple(raw), results)
 
 
@@ -157,9 +165,24 @@ def _spelled(block: Mapping[str, Any], given: str) -> str:
     """A block's JSON, with a call's input as the model wrote it."""
     if block.get("type") not in _CALLS or not given:
         return json.dumps(block, ensure_ascii=False, separators=(",", ":"))
-    json.loads(given)
     rest = json.dumps({k: v for k, v in block.items() if k != "input"}, ensure_ascii=False, separators=(",", ":"))
     return f'{rest[:-1]},"input":{given}}}'
+
+
+def _check(blocks: Sequence[str]) -> None:
+    """ValueError for blocks that must not be kept: every later request would hold them, and could not be read."""
+    message = f'{{"messages":[{{"role":"assistant","content":[{",".join(blocks)}]}}]}}'
+    read = parse(message.encode("utf-8")).messages[0].blocks
+    if any(block.kind is Kind.CALL and not isinstance(block.arguments, dict) for block in read):
+        raise ValueError("a call's input is no object")
+
+
+def _loaded(text: str) -> Any:
+    """The value that a JSON text spells, None where it spells none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Joiner:
@@ -175,7 +198,6 @@ class Joiner:
         self._hidden = hidden
         self._splitter = sse.Splitter()
         self._places: dict[int, int] = {}
-        self._shift = 0
         self._next = 0
         self._out_of_sight: dict[int, list[bytes]] = {}
         self._closing: list[bytes] = []
@@ -215,10 +237,7 @@ class Joiner:
         event = sse.read(raw)
         if event is None:
             return raw
-        try:
-            data = json.loads(event.data)
-        except ValueError:
-            data = None
+        data = _loaded(event.data)
         if not isinstance(data, dict):
             self.speech.intact = False
             return raw
@@ -238,17 +257,19 @@ class Joiner:
     def _block(self, raw: bytes, kind: str, data: Mapping[str, Any]) -> bytes:
         index = data["index"]
         if kind == "content_block_start":
+            if index in self._places or index in self._out_of_sight:
+                self.speech.intact = False
             block = data.get("content_block")
             if isinstance(block, dict) and block.get("type") == "tool_use" and block.get("name") == self._hidden:
-                self._out_of_sight[index] = [raw]
-                self._shift -= 1
+                self._out_of_sight.setdefault(index, []).append(raw)
                 return b""
-            self._places[index] = index + self._shift
-            self._next = max(self._next, self._places[index] + 1)
+            # Numbers are the provider's until a block is missing before them.
+            place = self._places[index] = self._next if self.rounds or self.hides else index
+            self._next = max(self._next, place + 1)
         elif index in self._out_of_sight:
             self._out_of_sight[index].append(raw)
             return b""
-        return _renumbered(raw, index, self._places.get(index, index + self._shift))
+        return _renumbered(raw, index, self._places.get(index, index))
 
     def proceed(self) -> None:
         """The round was answered; what is fed from now on is what the model says next."""
@@ -256,7 +277,6 @@ class Joiner:
         self.speech = Speech()
         self._splitter = sse.Splitter()
         self._places, self._out_of_sight, self._closing = {}, {}, []
-        self._shift = self._next
 
     def leak(self) -> bytes:
         """Show what was hidden of this round after all."""
@@ -281,7 +301,8 @@ class Joiner:
         last = self.speech.usage
         if event is None or data.get("type") != "message_delta" or last is None:
             return raw
-        data["usage"] = joined_usage(data.get("usage") or {}, self.spent, last)
+        report = data.get("usage")
+        data["usage"] = joined_usage(report if isinstance(report, dict) else {}, self.spent, last)
         return _event(event.name, json.dumps(data, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -298,14 +319,13 @@ def joined_usage(report: Mapping[str, Any], spent: Sequence[Usage], last: Usage)
 
 def joined(messages: Sequence[Mapping[str, Any]], hidden: str, *, leaks: bool = False) -> dict[str, Any]:
     """Whole messages as one: the last, with the content of all but for the calls of the tool that is hidden; those of
-    the last one are shown if it `leaks`."""
-    content = [
-        block
-        for number, message in enumerate(messages)
-        for block in message["content"]
-        if not (block.get("type") == "tool_use" and block.get("name") == hidden)
-        or (leaks and number == len(messages) - 1)
-    ]
+    the last one are shown if it `leaks`, behind everything else as in a stream."""
+    def is_hidden(block: Mapping[str, Any]) -> bool:
+        return block.get("type") == "tool_use" and block.get("name") == hidden
+
+    content = [block for message in messages for block in message["content"] if not is_hidden(block)]
+    if leaks:
+        content += filter(is_hidden, messages[-1]["content"])
     usages = [read_usage(message.get("usage") or {}) for message in messages]
     last = messages[-1]
     return {**last, "content": content, "usage": joined_usage(last.get("usage") or {}, usages[:-1], usages[-1])}
@@ -341,6 +361,9 @@ def _renumbered(raw: bytes, index: int, place: int) -> bytes:
     event = sse.read(raw)
     if index == place or event is None:
         return raw
-    text, members = document(event.data.encode("utf-8", "surrogatepass"), {})
+    try:
+        text, members = document(event.data.encode("utf-8"), {})
+    except Malformed:  # readers disagree on what it says; this is what was understood
+        return _event(event.name, json.dumps({**json.loads(event.data), "index": place}))
     _, start, end = members["index"]
     return _event(event.name, splice(text, [(start, end, str(place))]))

@@ -1,8 +1,12 @@
-"""Replies of a model for tests of the stream path: any content, any accident, in pieces of any size."""
+"""What a model may say, and every way a provider may spell it as a stream."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,80 +15,166 @@ from tests.upstream import message
 
 HIDDEN = "mmu_recall"
 
-WORDS = st.text(st.sampled_from('ab \n\r"\\{}:,éß😀\u2028\x85\x1c'), max_size=30)
-SAID = WORDS.map(lambda words: words + ".")
-USAGE = {"input_tokens": 3, "cache_read_input_tokens": 5, "cache_creation_input_tokens": 7, "output_tokens": 0}
+type Block = dict[str, Any]
+type Reply = dict[str, Any]
 
-_text = st.builds(lambda t: {"type": "text", "text": t}, SAID)
-_thinking = st.builds(lambda t, s: {"type": "thinking", "thinking": t, "signature": f"s{s}"}, WORDS, st.integers(0, 99))
-_redacted = st.builds(lambda n: {"type": "redacted_thinking", "data": f"d{n}"}, st.integers(0, 99))
-_server = st.just({"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}})
-_found = st.just({"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []})
-_input = st.dictionaries(st.sampled_from(["page", "lines", "é"]), st.one_of(WORDS, st.integers()), max_size=2)
-
-
-def _call(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    return st.builds(
-        lambda n, given: {"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": given},
-        st.integers(0, 10**9),
-        _input,
-    )
-
-
-VISIBLE = st.lists(st.one_of(_text, _text, _thinking, _redacted, _server, _found), max_size=4)
-"""What the client sees of a round."""
-ASKS = st.lists(_call(HIDDEN), min_size=1, max_size=2)
-REAL = st.lists(_call("Bash"), min_size=1, max_size=2)
-
-
-@st.composite
-def rounds(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
-    """The contents of one to four answers; all but the last call the hidden tool, and it may, beside a real one."""
-    out = [[*draw(VISIBLE), *draw(ASKS)] for _ in range(draw(st.integers(0, 3)))]
-    last = draw(VISIBLE)
-    if draw(st.booleans()):
-        last += draw(REAL)
-        if draw(st.booleans()):
-            last.insert(draw(st.integers(0, len(last))), draw(ASKS)[0])
-    return [*out, last]
-
-
-def whole(number: int, content: list[dict[str, Any]], output: int) -> dict[str, Any]:
-    """The message of one answer, as it is when it is not streamed."""
-    return message.build(f"msg_{number}", "m", content, {**USAGE, "input_tokens": number, "output_tokens": output}, {})
-
-
-NOISE = (
-    b": a comment\n\n",
-    b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
-    b"event: novelty\ndata: {\"type\": \"novelty\", \"index\": 7}\n\n",
-    b"retry: 3000\n\n",
+WORDS = st.sampled_from(
+    ["", " ", "\n\t", "I look.", "Schön 😀 \u2028 \\ \"so\" </tag>\u0000", "a\r\nb\x85c", "word " * 30, "data: x\n\n"]
+)
+CITATION = {"type": "char_location", "cited_text": "ä\u2029", "document_index": 0, "document_title": None,
+            "start_char_index": 0, "end_char_index": 2}  # fmt: skip
+INPUTS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
+    st.sampled_from(["page", "grep", "n", "größe"]),
+    st.one_of(WORDS, st.integers(-9, 10**20), st.lists(st.booleans(), max_size=2), st.none(), st.just({"a": {}})),
+    max_size=3,
 )
 
 
-def stream(reply: dict[str, Any], noise: list[int], crlf: bool) -> bytes:
-    """The reply as the provider streams it, with noise between its events."""
-    out: list[bytes] = []
-    for at, event in enumerate(message.events(reply)):
-        raw = message.encode(event)
-        out.append(raw.replace(b"\n", b"\r\n") if crlf else raw)
-        if at < len(noise) and noise[at]:
-            out.append(NOISE[noise[at] % len(NOISE)])
-    return b"".join(out)
+def _text(words: str, cited: int) -> Block:
+    return {"type": "text", "text": words, **({"citations": [CITATION] * cited} if cited else {})}
 
 
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    """The data in pieces of these sizes, over and over."""
-    out: list[bytes] = []
-    at = n = 0
-    while at < len(data):
-        size = sizes[n % len(sizes)]
-        out.append(data[at : at + size])
-        at, n = at + size, n + 1
+TEXT = st.builds(_text, WORDS, st.sampled_from([0, 0, 0, 1, 2]))
+THINKING = st.one_of(
+    st.builds(lambda words, n: {"type": "thinking", "thinking": words, "signature": f"s{n}"}, WORDS, st.integers(0)),
+    st.builds(lambda n: {"type": "redacted_thinking", "data": f"data{n}"}, st.integers(0)),
+)
+SERVER = st.builds(lambda given: {"type": "server_tool_use", "name": "web_search", "input": given}, INPUTS)
+REAL = st.builds(lambda given: {"type": "tool_use", "name": "Read", "input": given}, INPUTS)
+RECALL = st.builds(lambda given: {"type": "tool_use", "name": HIDDEN, "input": given}, INPUTS)
+SHOWN = st.one_of(TEXT, TEXT, THINKING, SERVER, REAL)
+
+
+def is_hidden(block: Block) -> bool:
+    return (block["type"], block.get("name")) == ("tool_use", HIDDEN)
+
+
+def is_blank(block: Block) -> bool:
+    return block["type"] == "text" and not block["text"].strip()
+
+
+def _named(blocks: list[Block], ids: Iterator[int]) -> Iterator[Block]:
+    """With an id for each call; a server's tool answers its own."""
+    for block in blocks:
+        if block["type"] == "server_tool_use":
+            yield {**block, "id": (name := f"srvtoolu_{next(ids)}")}
+            yield {"type": "web_search_tool_result", "tool_use_id": name, "content": []}
+        else:
+            yield {**block, "id": f"toolu_{next(ids)}"} if block["type"] == "tool_use" else block
+
+
+@st.composite
+def conversations(draw: st.DrawFn, rounds: int = 5, *, sound: bool = False) -> list[Reply]:
+    """Replies that a client is shown as one: each but the last has hidden calls, the last may.
+
+    `sound` ones can be carried on: the client's own tools are called by the last only, and always with a hidden call in
+    it.
+    """
+    ids = count()
+    out: list[Reply] = []
+    total = draw(st.integers(1, rounds))
+    for n in range(total):
+        blocks = draw(st.lists(st.one_of(SHOWN, RECALL), min_size=1, max_size=6))
+        if n < total - 1:
+            blocks.insert(draw(st.integers(0, len(blocks))), draw(RECALL))
+            blocks = [block for block in blocks if not (sound and block.get("name") == "Read")]
+        elif sound and any(map(is_hidden, blocks)):
+            blocks.append(draw(REAL))
+        out.append(message.build(f"msg_{n}", "claude-opus-5-5", list(_named(blocks, ids)), draw(USAGE), {}))
     return out
 
 
-def parsed(data: bytes) -> list[dict[str, Any]]:
-    """The events in a client's bytes, as a simple reader of its own finds them."""
-    text = data.decode("utf-8").replace("\r\n", "\n")
-    return [json.loads(line[6:]) for line in text.split("\n") if line.startswith("data: ")]
+def _usage(fresh: int, read: int, written: int, hour: int, output: int) -> dict[str, Any]:
+    return {
+        "input_tokens": fresh,
+        "cache_creation_input_tokens": written + hour,
+        "cache_read_input_tokens": read,
+        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": hour},
+        "output_tokens": output,
+    }
+
+
+USAGE = st.builds(_usage, *[st.integers(1, 9)] * 5)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a provider writes its events."""
+
+    newline: str = "\n"
+    ascii: bool = False
+    named: bool = True
+    """Whether events have a name beside their data."""
+    indent: int | None = None
+    """JSON over several data lines."""
+    tight: bool = False
+    """No blank behind the colon."""
+    noise: tuple[str, ...] = ()
+    """Put between events, in turn."""
+
+
+NOISE = (
+    ": a comment",
+    'event: ping\ndata: {"type": "ping"}',
+    'event: novelty\ndata: {"type": "novelty", "index": {"a": 1}, "x": "\u2028"}',
+    "id: 7\nretry: 10",
+    "event: nothing",
+)
+STYLES = st.builds(
+    Style,
+    newline=st.sampled_from(["\n", "\n", "\r\n", "\r"]),
+    ascii=st.booleans(),
+    named=st.sampled_from([True, True, False]),
+    indent=st.sampled_from([None, None, 1]),
+    tight=st.booleans(),
+    noise=st.lists(st.sampled_from(NOISE), max_size=3).map(tuple),
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One event in bytes."""
+
+    raw: bytes
+    data: dict[str, Any] | None
+    """None for noise."""
+
+
+def _cited(event: message.Event) -> list[message.Event]:
+    """Citations come as deltas."""
+    name, data = event
+    if name == "content_block_start" and data["content_block"].get("citations"):
+        shown = {**data["content_block"], "citations": []}
+        told = [{"type": "citations_delta", "citation": one} for one in data["content_block"]["citations"]]
+        index = data["index"]
+        deltas = [("content_block_delta", {"type": "content_block_delta", "index": index, "delta": d}) for d in told]
+        return [(name, {**data, "content_block": shown}), *deltas]
+    return [event]
+
+
+def pieces(reply: Reply, style: Style) -> list[Piece]:
+    """The reply as a stream."""
+    out: list[Piece] = []
+    for n, (name, data) in enumerate(each for event in message.events(reply) for each in _cited(event)):
+        if style.noise:
+            out.append(Piece(_event(style.noise[n % len(style.noise)], style), None))
+        text = json.dumps(data, ensure_ascii=style.ascii, indent=style.indent)
+        lines = [f"event: {name}"] if style.named else []
+        lines += [f"data:{line}" if style.tight else f"data: {line}" for line in text.split("\n")]
+        out.append(Piece(_event("\n".join(lines), style), data))
+    return out
+
+
+def _event(text: str, style: Style) -> bytes:
+    return (re.sub("\n", style.newline, text) + 2 * style.newline).encode()
+
+
+def cut(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """The bytes in pieces; an empty list of cuts leaves them whole, and [1] cuts them into single bytes."""
+    if cuts == [1]:
+        return [data[n : n + 1] for n in range(len(data))]
+    edges = sorted({0, len(data), *(c % (len(data) + 1) for c in cuts)})
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+CUTS: st.SearchStrategy[list[int]] = st.one_of(st.just([1]), st.just([]), st.lists(st.integers(0, 10**6), max_size=30))

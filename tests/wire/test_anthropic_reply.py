@@ -1,231 +1,399 @@
-"""The stream path: whatever the reply and however it is cut, the client finds one message and misses nothing."""
+"""Streams with hidden calls: whatever is said, however it is spelled and cut, the client gets one sound message."""
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Any
 
+import anthropic
+import httpx2
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from addon.wire.anthropic_reply import Joiner, Speech, error_event, joined
-from addon.wire.exchange import Exchange, Round, dump, load
+from addon.wire import sse
+from addon.wire.anthropic import usage as read_usage
+from addon.wire.anthropic_reply import PING, Joiner, Speech, error_event, failure, joined
 from tests.agent.transport import assemble
-from tests.wire.replies import HIDDEN, cut, parsed, rounds, stream, whole
+from tests.wire.replies import (
+    CUTS,
+    HIDDEN,
+    STYLES,
+    Block,
+    Reply,
+    Style,
+    conversations,
+    cut,
+    is_blank,
+    is_hidden,
+    pieces,
+)
 
-SIZES = st.lists(st.integers(1, 200), min_size=1, max_size=5)
-NOISE = st.lists(st.integers(0, 8), max_size=12)
-MANY = settings(max_examples=300, deadline=None)
+MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CLOSING = ("message_delta", "message_stop")
 
 
-def is_hidden(block: dict[str, Any]) -> bool:
-    return bool(block["type"] == "tool_use" and block["name"] == HIDDEN)
+def told(data: bytes) -> list[dict[str, Any]]:
+    """The events in bytes, noise left out."""
+    return [json.loads(one.data) for one in sse.Reader().feed(data)]
 
 
-def played(contents: list[list[dict[str, Any]]], noise: list[int], crlf: bool, sizes: list[int]) -> bytes:
-    """What the client gets of these answers."""
+def put_together(stream: bytes) -> dict[str, Any]:
+    """The message as a client assembles it; citations are gathered here, as the small agent knows none."""
+    kept: list[dict[str, Any]] = []
+    cited: dict[int, list[Any]] = {}
+    for one in told(stream):
+        if one["type"] == "content_block_delta" and one["delta"]["type"] == "citations_delta":
+            cited.setdefault(one["index"], []).append(one["delta"]["citation"])
+        else:
+            kept.append(one)
+    whole = assemble(iter(kept))
+    for index, citations in cited.items():
+        whole["content"][index]["citations"] = citations
+    return whole
+
+
+def shown(replies: list[Reply]) -> list[Block]:
+    return [block for reply in replies for block in reply["content"] if not is_hidden(block)]
+
+
+def run(replies: list[Reply], style: Style, cuts: list[int]) -> tuple[bytes, Joiner]:
+    """What the client gets, and the joiner."""
     joiner = Joiner(HIDDEN)
-    out: list[bytes] = []
-    for number, content in enumerate(contents):
-        if number:
+    out = b""
+    for n, reply in enumerate(replies):
+        if n:
             joiner.proceed()
-        for piece in cut(stream(whole(number, content, 10 + number), noise, crlf), sizes):
-            out.append(joiner.feed(piece))
-        assert joiner.speech.intact
-        assert joiner.speech.closed
-        assert joiner.hides is any(map(is_hidden, content))
-    return b"".join([*out, joiner.finish(), joiner.rest()])
+        for piece in cut(b"".join(p.raw for p in pieces(reply, style)), cuts):
+            out += joiner.feed(piece)
+    return out + joiner.finish(), joiner
 
 
 @MANY
-@given(rounds(), NOISE, st.booleans(), SIZES)
-def test_the_client_finds_one_message_of_all_that_is_not_hidden(
-    contents: list[list[dict[str, Any]]], noise: list[int], crlf: bool, sizes: list[int]
+@given(conversations(), STYLES, CUTS)
+def test_the_client_gets_one_message_with_all_that_it_may_see(
+    replies: list[Reply], style: Style, cuts: list[int]
 ) -> None:
-    got = played(contents, noise, crlf, sizes)
-    assert got == played(contents, noise, crlf, [10**9]), "the pieces made a difference"
-    events = parsed(got)
-    kinds = [event["type"] for event in events]
-    assert (kinds.count("message_start"), kinds.count("message_stop")) == (1, 1)
-    assert [e["index"] for e in events if e["type"] == "content_block_start"] == list(
-        range(kinds.count("content_block_start"))
-    )
-    message = assemble(iter(events))
-    assert message["content"] == [block for content in contents for block in content if not is_hidden(block)]
-    assert message["usage"]["output_tokens"] == sum(range(10, 10 + len(contents)))
-    last = len(contents) - 1
-    if last:
-        assert message["usage"]["input_tokens"] == last
-    assert message["stop_reason"] == whole(last, contents[-1], 0)["stop_reason"]
+    out, joiner = run(replies, style, cuts)
+    last = replies[-1]
+    got = put_together(out)
+    assert got["content"] == shown(replies)
+    assert (got["id"], got["stop_reason"]) == (replies[0]["id"], last["stop_reason"])
+    output = sum(reply["usage"]["output_tokens"] for reply in replies)
+    inputs = {k: v for k, v in last["usage"].items() if k not in ("output_tokens", "cache_creation")}
+    assert {k: got["usage"][k] for k in inputs} == inputs
+    assert got["usage"]["output_tokens"] == output
+
+    events = told(out)
+    kinds = [one["type"] for one in events if one["type"] not in ("ping", "novelty")]
+    assert [kind for kind in kinds if kind.startswith("message_")] == ["message_start", *CLOSING]
+    assert (kinds[0], kinds[-2:]) == ("message_start", list(CLOSING))
+    numbers = [one["index"] for one in events if one["type"] == "content_block_start"]
+    assert numbers == list(range(len(shown(replies))))
+    assert out == run(replies, style, [])[0]
+    assert joiner.rounds == len(replies) - 1
+    assert joiner.spent == [read_usage(reply["usage"]) for reply in replies[:-1]]
+    event(f"{len(replies)} rounds")
 
 
 @MANY
-@given(st.binary(max_size=300), rounds(), NOISE, st.booleans(), SIZES, st.integers(0, 400))
-def test_without_a_hidden_call_every_byte_passes_as_it_came(
-    garbage: bytes, contents: list[list[dict[str, Any]]], noise: list[int], crlf: bool, sizes: list[int], at: int
-) -> None:
-    visible = [block for content in contents for block in content if not is_hidden(block)]
-    data = stream(whole(0, visible, 3), noise, crlf)
-    data = data[:at] + garbage + data[at:]
-    joiner = Joiner(HIDDEN)
-    assert b"".join([*map(joiner.feed, cut(data, sizes)), joiner.finish(), joiner.rest()]) == data
-
-
-@MANY
-@given(rounds(), SIZES, st.binary(max_size=60))
-def test_nothing_that_may_be_seen_is_held_back(
-    contents: list[list[dict[str, Any]]], sizes: list[int], garbage: bytes
-) -> None:
-    del sizes
-    joiner = Joiner(HIDDEN)
-    for number, content in enumerate(contents):
-        if number:
+@given(conversations(), STYLES, CUTS)
+def test_nothing_that_may_be_seen_is_held_back(replies: list[Reply], style: Style, cuts: list[int]) -> None:
+    """Event by event, what is out is what the client may have; and after any other piece it is what is complete."""
+    steps, joiner = Joiner(HIDDEN), Joiner(HIDDEN)
+    for n, reply in enumerate(replies):
+        if n:
+            steps.proceed()
             joiner.proceed()
-        for raw in stream(whole(number, content, 1), [], False).split(b"\n\n")[:-1]:
-            event = json.loads(raw.partition(b"data: ")[2])
-            index = event.get("index")
-            shown = joiner.feed(raw + b"\n\n")
-            closing = event["type"] in ("message_delta", "message_stop")
-            if event["type"] == "message_start":
-                assert bool(shown) is not number
-            elif index is not None:
-                assert bool(shown) is not is_hidden(content[index])
-            elif not closing:
-                assert shown
-            else:
-                assert bool(shown) is not (number or joiner.hides)
-    joiner.feed(garbage)
+        stream = pieces(reply, style)
+        out = [steps.feed(piece.raw) for piece in stream]
+        hides = False
+        hidden: set[int] = set()
+        for piece, got in zip(stream, out, strict=True):
+            data = piece.data or {}
+            kind = data.get("type", "")
+            if kind == "content_block_start" and is_hidden({"name": "", **data["content_block"]}):
+                hides = True
+                hidden.add(data["index"])
+            held = (kind in CLOSING and (hides or n)) or (kind == "message_start" and n) or data.get("index") in hidden
+            assert bool(got) is not bool(held)
+            if not n and not hides:
+                assert got == piece.raw
+            if got and piece.data is not None:
+                assert [{**one, "index": 0} for one in told(got)] == [{**data, "index": 0}]
+            elif got:
+                assert got == piece.raw
+        ends = list(accumulate(len(piece.raw) for piece in stream))
+        fed, had = 0, b""
+        for part in cut(b"".join(piece.raw for piece in stream), cuts):
+            had += joiner.feed(part)
+            fed += len(part)
+            assert had == b"".join(out[: bisect_right(ends, fed)])
 
 
-@MANY
-@given(rounds(), st.integers(0, 3000))
-def test_what_was_hidden_can_be_shown_after_all(contents: list[list[dict[str, Any]]], upto: int) -> None:
-    """Also of a stream that was cut: whatever came of the hidden calls, once."""
-    data = stream(whole(0, contents[0], 1), [], False)
-    whole_length = upto >= len(data)
-    joiner = Joiner(HIDDEN)
-    got = parsed(joiner.feed(data[:upto]) + joiner.leak() + joiner.finish())
-    came = parsed(data[: data[:upto].rfind(b"\n\n") + 2])
-    assert sorted(json.dumps({**e, "index": 0}) for e in got) == sorted(json.dumps({**e, "index": 0}) for e in came)
-    if whole_length:
-        content = assemble(iter(got))["content"]
-        assert content == [b for b in contents[0] if not is_hidden(b)] + [b for b in contents[0] if is_hidden(b)]
-
-
-@MANY
-@given(rounds(), SIZES)
-def test_a_round_is_sent_back_as_it_was_received(contents: list[list[dict[str, Any]]], sizes: list[int]) -> None:
-    for number, content in enumerate(contents):
-        joiner = Joiner(HIDDEN)
-        for piece in cut(stream(whole(number, content, 1), [], False), sizes):
-            joiner.feed(piece)
-        streamed = joiner.speech.round({"x": "{}"})
-        assert [json.loads(raw) for raw in streamed.blocks] == content
-        plain = Speech.whole(whole(number, content, 1))
-        assert [json.loads(raw) for raw in plain.round({}).blocks] == content
-        assert [(c.id, c.name, c.arguments) for c in joiner.speech.calls] == [
-            (b["id"], b["name"], b["input"]) for b in content if b["type"] == "tool_use"
+ODD = st.one_of(
+    st.sampled_from(
+        [
+            b"data: {\n\n", b"data: [DONE]\n\n", b"data: []\n\n", b"\n\n", b"\r\n", b"\xff\xfe\n\n", b"data: \xe4\n\n",
+            b'data: {"type": "content_block_start", "index": 7, "content_block": {"type": "text", "text": "x"}}\n\n',
+            b'data: {"type": "content_block_start", "index": 7}\n\n',
+            b'data: {"type": "content_block_start", "index": "7", "content_block": {"type": "text"}}\n\n',
+            b'data: {"type": "content_block_delta", "index": 99, "delta": {"type": "text_delta", "text": "x"}}\n\n',
+            b'data: {"type": "content_block_delta", "index": 7, "delta": {"type": "citations_delta"}}\n\n',
+            b'data: {"type": "content_block_start", "index": 7, "content_block": {"citations": 3}}\n\n',
+            b'data: {"type": "content_block_delta", "index": 0, "delta": {"type": "new_delta"}}\n\n',
+            b'data: {"type": "content_block_delta", "index": 0, "index": 7, "delta": 3}\n\n',
+            b'data: {"type": "content_block_delta", "index": [0]}\n\n',
+            b'data: {"type": "message_delta", "usage": [1], "delta": "x"}\n\n',
+            b'data: {"type": "message_start", "message": 3}\n\n',
+            b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}\n\n',
+            b"data: " + b"[" * 100_000 + b"\n\n",
         ]
-        assert plain.calls == joiner.speech.calls
-        assert (plain.id, plain.stop_reason, plain.closed) == (
-            joiner.speech.id, joiner.speech.stop_reason, joiner.speech.closed,
-        )  # fmt: skip
+    ),
+    st.binary(max_size=20),
+    st.just(PING),
+)  # fmt: skip
 
 
 @MANY
-@given(rounds())
-def test_whole_answers_are_joined_like_streamed_ones(contents: list[list[dict[str, Any]]]) -> None:
-    made = joined([whole(n, content, 10 + n) for n, content in enumerate(contents)], HIDDEN)
-    streamed = assemble(iter(parsed(played(contents, [], False, [64]))))
-    assert made["content"] == streamed["content"]
-    assert made["usage"]["output_tokens"] == streamed["usage"]["output_tokens"]
-    assert made["id"] == f"msg_{len(contents) - 1}"
+@given(conversations(1), STYLES, CUTS, st.lists(st.tuples(st.integers(0), ODD), max_size=4))
+def test_without_a_hidden_call_every_byte_is_the_providers(
+    replies: list[Reply], style: Style, cuts: list[int], odd: list[tuple[int, bytes]]
+) -> None:
+    seen = {**replies[0], "content": shown(replies)}
+    stream = [piece.raw for piece in pieces(seen, style)]
+    for place, garbage in odd:
+        stream.insert(place % (len(stream) + 1), garbage)
+    whole = b"".join(stream)
+    joiner = Joiner(HIDDEN)
+    out = b""
+    for part in cut(whole, cuts):
+        out += joiner.feed(part)
+        assert whole.startswith(out)
+    assert not joiner.hides
+    assert out + joiner.rest() == whole
+    assert joiner.finish() == b""
 
 
 @MANY
-@given(st.lists(st.binary(max_size=80)))
-def test_no_bytes_make_it_fail(pieces: list[bytes]) -> None:
+@given(conversations(3), STYLES, st.lists(st.tuples(st.integers(0), ODD), max_size=6), st.data())
+def test_no_bytes_end_a_stream(
+    replies: list[Reply], style: Style, odd: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    """Nothing raises, whatever stands in the stream and wherever it is damaged."""
     joiner = Joiner(HIDDEN)
-    for piece in pieces:
-        joiner.feed(piece)
-    joiner.leak(), joiner.finish(), joiner.rest()
+    for reply in replies:
+        stream = bytearray(b"".join(piece.raw for piece in pieces(reply, style)))
+        for place, garbage in odd:
+            at = place % (len(stream) + 1)
+            stream[at : at + data.draw(st.integers(0, 9))] = garbage
+        joiner.feed(bytes(stream))
+        assert isinstance(joiner.speech.calls, list)
+        joiner.proceed()
+    joiner.feed(bytes(stream))
+    joiner.leak()
+    joiner.finish()
+    joiner.rest()
 
 
-def test_events_of_any_shape_make_it_doubt_and_not_fail() -> None:
-    for data in (
-        "[]", "3", '"x"', "{}", '{"type": 3}', '{"type": "content_block_start"}',
-        '{"type": "content_block_start", "index": "x", "content_block": {}}',
-        '{"type": "content_block_start", "index": 0, "content_block": 3}',
-        '{"type": "content_block_delta", "index": 4, "delta": {"type": "text_delta", "text": "x"}}',
-        '{"type": "content_block_delta", "index": 0, "delta": {"type": "novel_delta"}}',
-        '{"type": "content_block_delta", "index": 0, "delta": null}',
-        '{"type": "message_start", "message": []}', '{"type": "message_start", "message": {"usage": 3}}',
-        '{"type": "message_delta", "delta": 3, "usage": []}', "not json",
-    ):  # fmt: skip
-        joiner = Joiner(HIDDEN)
-        raw = f"event: x\ndata: {data}\n\n".encode()
-        assert joiner.feed(raw) == raw
-    for broken in ('{"type": "content_block_delta", "index": 4, "delta": {}}', "not json"):
-        joiner = Joiner(HIDDEN)
-        joiner.feed(f"data: {broken}\n\n".encode())
-        assert not joiner.speech.intact
+@MANY
+@given(conversations(), STYLES, st.data())
+def test_a_leak_shows_every_hidden_block_once(replies: list[Reply], style: Style, data: st.DataObject) -> None:
+    """After any prefix of the last round."""
+    assume(any(map(is_hidden, replies[-1]["content"])))
+    out, joiner = b"", Joiner(HIDDEN)
+    for reply in replies[:-1]:
+        out += joiner.feed(b"".join(piece.raw for piece in pieces(reply, style)))
+        joiner.proceed()
+    stream = pieces(replies[-1], style)
+    upto = data.draw(st.integers(0, len(stream)))
+    out += joiner.feed(b"".join(piece.raw for piece in stream[:upto]))
+    leaked = joiner.leak()
+    hidden = [n for n, block in enumerate(replies[-1]["content"]) if is_hidden(block)]
+    given = [piece.data for piece in stream[:upto] if piece.data is not None and piece.data.get("index") in hidden]
+    visible = sum(one["type"] == "content_block_start" for one in told(out))
+    began = [one["index"] for one in given if one["type"] == "content_block_start"]
+    place = {index: visible + n for n, index in enumerate(began)}
+    assert told(leaked) == [{**one, "index": place[one["index"]]} for one in given]
+    assert joiner.leak() == b""
+    if upto == len(stream):
+        last = [block for block in replies[-1]["content"] if is_hidden(block)]
+        assert put_together(out + leaked + joiner.finish())["content"] == [*shown(replies), *last]
 
 
-def test_an_event_without_an_end_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("addon.wire.anthropic_reply.LARGEST_EVENT", 100)
+@MANY
+@given(conversations(1), STYLES, CUTS)
+def test_what_was_streamed_is_what_was_said(replies: list[Reply], style: Style, cuts: list[int]) -> None:
+    """The streamed and the whole reply are read alike, and sent back with the provider's own values."""
+    said = replies[0]["content"]
+    streamed, whole = run(replies, style, cuts)[1].speech, Speech.whole(replies[0])
+    calls = [block for block in said if block["type"] == "tool_use"]
+    expected = [block for block in said if not is_blank(block)]
+    first = {block["id"] for block in calls[:1]}
+    for speech in (streamed, whole):
+        assert (speech.id, speech.stop_reason) == (replies[0]["id"], replies[0]["stop_reason"])
+        assert (speech.closed, speech.failed, speech.intact) == (True, False, True)
+        assert [(c.id, c.name, c.arguments) for c in speech.calls] == [(b["id"], b["name"], b["input"]) for b in calls]
+        assert speech.usage == read_usage(replies[0]["usage"])
+        assert [json.loads(raw) for raw in speech.round({}).blocks] == expected
+        without = [json.loads(raw) for raw in speech.round({}, without=first).blocks]
+        assert without == [block for block in expected if block.get("id") not in first]
+        behind = [json.loads(raw) for raw in speech.round({}, behind=first).blocks]
+        assert behind == [*without, *calls[:1]]
+
+
+@settings(MANY, max_examples=60)
+@given(conversations(3), STYLES, CUTS)
+def test_the_vendors_library_reads_it(replies: list[Reply], style: Style, cuts: list[int]) -> None:
+    out, _ = run(replies, style, cuts)
+    assume(style.named)  # the library goes by names
+
+    def provider(request: httpx2.Request) -> httpx2.Response:
+        del request
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=iter(cut(out, cuts)))
+
+    http = anthropic.DefaultHttpxClient(transport=httpx2.MockTransport(provider))
+    client = anthropic.Anthropic(api_key="k", http_client=http, max_retries=0)
+    with client.messages.stream(model="m", max_tokens=9, messages=[{"role": "user", "content": "x"}]) as stream:
+        got = stream.get_final_message().model_dump(mode="json", exclude_unset=True)
+    assert [{k: v for k, v in b.items() if k != "parsed_output"} for b in got["content"]] == shown(replies)
+    assert got["stop_reason"] == replies[-1]["stop_reason"]
+    assert got["usage"]["output_tokens"] == sum(reply["usage"]["output_tokens"] for reply in replies)
+
+
+@MANY
+@given(conversations())
+def test_whole_messages_are_joined_alike(replies: list[Reply]) -> None:
+    got = joined(replies, HIDDEN)
+    streamed = put_together(run(replies, Style(), [])[0])
+    assert got["content"] == streamed["content"]
+    for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+        assert got["usage"][name] == streamed["usage"][name]
+    leaked = [block for block in replies[-1]["content"] if is_hidden(block)]
+    assert joined(replies, HIDDEN, leaks=True)["content"] == [*shown(replies), *leaked]
+
+
+def said(*events: dict[str, Any]) -> Speech:
+    speech = Speech()
+    for one in events:
+        speech.hear(one["type"], one)
+    return speech
+
+
+def start(index: int, block: Any) -> dict[str, Any]:
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def delta(index: int, **more: Any) -> dict[str, Any]:
+    return {"type": "content_block_delta", "index": index, "delta": more}
+
+
+CALL = {"type": "tool_use", "id": "t", "name": HIDDEN, "input": {}}
+
+
+@pytest.mark.parametrize(
+    "given",
+    ['{"page": "a', '{"page": "a", "page": "b"}', '{"n": NaN}', "[]", "3", " ", "[" * 100_000],
+    ids=["cut", "twice", "no number", "a list", "a number", "blank", "deep"],
+)
+def test_a_call_that_no_request_could_hold_is_not_kept(given: str) -> None:
+    speech = said(start(0, CALL), delta(0, type="input_json_delta", partial_json=given))
+    assert [call.id for call in speech.calls] == ["t"]
+    with pytest.raises(ValueError, match=r"."):
+        speech.round({})
+
+
+def test_a_text_that_no_request_could_hold_is_not_kept() -> None:
+    with pytest.raises(ValueError, match=r"."):
+        said(start(0, {"type": "text", "text": "half \ud83d"})).round({})
+
+
+def test_the_input_stays_as_the_model_spelled_it() -> None:
+    speech = said(start(0, CALL), delta(0, type="input_json_delta", partial_json='{ "n": 1E5, "u": "\\u00e9" }'))
+    assert speech.round({}).blocks[0].endswith('"name":"mmu_recall","input":{ "n": 1E5, "u": "\\u00e9" }}')
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        delta(0, type="novel_delta", novel=1),
+        delta(5, type="text_delta", text="x"),
+        {"type": "content_block_delta", "index": 0, "delta": None},
+        start(0, None),
+        {"type": "content_block_start", "index": None, "content_block": {}},
+    ],
+)
+def test_what_was_not_understood_is_told(lost: dict[str, Any]) -> None:
+    assert not said(start(0, {"type": "text", "text": ""}), lost).intact
+
+
+@pytest.mark.parametrize("odd", [b"data: {\n\n", b"data: []\n\n"])
+def test_an_event_that_cannot_be_read_is_told(odd: bytes) -> None:
     joiner = Joiner(HIDDEN)
-    pieces = [b"event: x\ndata: ", b"y" * 150, b"more\n\n", b"event: z\ndata: {}\n\n"]
-    assert b"".join(map(joiner.feed, pieces)) == b"".join(pieces)
-    assert joiner.blind
+    joiner.feed(odd)
     assert not joiner.speech.intact
 
 
-def test_citations_are_kept_and_blank_texts_are_not_sent_back() -> None:
-    speech = Speech()
-    speech.hear("content_block_start", {"index": 0, "content_block": {"type": "text", "text": "", "citations": None}})
-    for citation in ({"cited_text": "a"}, {"cited_text": "b"}):
-        speech.hear("content_block_delta", {"index": 0, "delta": {"type": "citations_delta", "citation": citation}})
-    speech.hear("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": "Said."}})
-    speech.hear("content_block_start", {"index": 1, "content_block": {"type": "text", "text": " \n"}})
-    (raw,) = speech.round({}).blocks
-    assert json.loads(raw) == {
-        "type": "text", "text": "Said.", "citations": [{"cited_text": "a"}, {"cited_text": "b"}]
-    }  # fmt: skip
+def test_two_blocks_under_one_number_are_told() -> None:
+    for first in (CALL, {"type": "text", "text": ""}):
+        joiner = Joiner(HIDDEN)
+        for block in (first, CALL):
+            joiner.feed(b"data: " + json.dumps(start(0, block)).encode() + b"\n\n")
+        assert not joiner.speech.intact
 
 
-def test_a_call_cut_in_the_middle_is_no_round() -> None:
-    speech = Speech()
-    block = {"type": "tool_use", "id": "t", "name": HIDDEN, "input": {}}
-    speech.hear("content_block_start", {"index": 0, "content_block": block})
-    speech.hear("content_block_delta", {"index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"pa'}})
-    with pytest.raises(ValueError, match="Unterminated"):
-        speech.round({})
-    assert speech.calls[0].arguments is None
-    assert speech.round({}, without=["t"]) == Round()
+def test_an_event_whose_number_stands_twice_is_renumbered_as_it_was_read() -> None:
+    joiner = Joiner(HIDDEN)
+    text = {"type": "text", "text": ""}
+    for block, index in ((CALL, 0), (text, 1)):
+        joiner.feed(b"data: " + json.dumps(start(index, block)).encode() + b"\n\n")
+    raw = b'data: {"type":"content_block_delta","index":9,"index":1,"delta":{"type":"text_delta","text":"x"}}\n\n'
+    assert told(joiner.feed(raw)) == [delta(0, type="text_delta", text="x")]
 
 
-def test_a_calls_input_goes_back_in_the_models_own_spelling() -> None:
-    speech = Speech()
-    block = {"type": "tool_use", "id": "t", "name": HIDDEN, "input": {}}
-    speech.hear("content_block_start", {"index": 0, "content_block": block})
-    spelled = '{"page" : "\\u00e9", "n": 1E5}'
-    speech.hear("content_block_delta", {"index": 0, "delta": {"type": "input_json_delta", "partial_json": spelled}})
-    (raw,) = speech.round({}).blocks
-    assert raw.endswith(f'"input":{spelled}}}')
+def test_an_event_beyond_all_bounds_ends_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("addon.wire.anthropic_reply.LARGEST_EVENT", 1000)
+    joiner = Joiner(HIDDEN)
+    stream = b": small\n\ndata: " + b"x" * 2000 + b"\n\n: more\n\n"
+    out = b"".join(joiner.feed(part) for part in cut(stream, [1]))
+    assert out + joiner.rest() == stream
+    assert (joiner.blind, joiner.speech.intact) == (True, False)
 
 
-def test_errors_keep_the_providers_words() -> None:
-    told = {"type": "error", "error": {"type": "overloaded_error", "message": "why"}, "request_id": "r"}
-    (event,) = parsed(error_event(json.dumps(told).encode(), 529))
-    assert event == told
-    for body, status, kind in ((b"<html>", 502, "api"), (b"", 0, "overloaded"), (b"[]", 529, "overloaded")):
-        (event,) = parsed(error_event(body, status))
-        assert (event["type"], event["error"]["type"]) == ("error", f"{kind}_error")
+def test_a_report_without_figures_gets_those_of_the_last_round() -> None:
+    joiner = Joiner(HIDDEN)
+    opening = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 2}}}
+    for closing in ({"usage": 3}, {}):
+        for one in (opening, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, **closing}):
+            joiner.feed(b"data: " + json.dumps(one).encode() + b"\n\n")
+        got = told(joiner.finish())
+        joiner.proceed()
+    assert got[0]["usage"]["input_tokens"] == 5
+    assert got[0]["usage"]["output_tokens"] == 4
 
 
-def test_an_exchange_survives_the_store() -> None:
-    made = Exchange((Round(('{"type":"text","text":"é"}',), {"t": "{}"}), Round()), True, "msg_1", "msg_2")
-    assert load(dump(made)) == made
-    with pytest.raises((ValueError, KeyError, TypeError)):
-        load("{}")
+def test_what_a_failed_request_becomes() -> None:
+    own = {"type": "error", "error": {"type": "api_error", "message": "ü\nx"}, "request_id": "r"}
+    assert told(error_event(json.dumps(own).encode(), 500)) == [own]
+    for body, status, kind in (
+        (b"<html>", 503, "overloaded_error"),
+        (b"", 0, "overloaded_error"),
+        (b"[]", 500, "api_error"),
+        (b"\xff", 529, "overloaded_error"),
+    ):
+        assert json.loads(failure(body, status))["error"]["type"] == kind
+
+
+def test_a_message_without_blocks_is_no_answer() -> None:
+    for content in (None, "text", [1]):
+        speech = Speech.whole({"id": "m", "content": content})
+        assert (speech.closed, speech.calls) == (False, [])
+
+
+def test_what_the_provider_dropped_is_told() -> None:
+    dropped = {"input_transformations": [{"type": "thinking_dropped"}]}
+    assert said({"type": "message_start", "message": dropped}).transformed
+    assert not said({"type": "message_start", "message": {}}).transformed
+    assert said({"type": "error"}).failed
