@@ -232,10 +232,14 @@ def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> byt
 
 
 def collapsed(conversation: Conversation, start: int, end: int, text: str) -> str:
-    """The request's text with a message of the user's, of this text, in place of messages `start` to `end` - 1."""
+    """The request's text with a message of the model's, of this text, in place of messages `start` to `end` - 1.
+
+    The model's, because what it made of tool results must not come back as the user's word, and because a system
+    message may stand before the span, which only an answer may follow.
+    """
     words = json.dumps({"type": "text", "text": text}, ensure_ascii=False, separators=(",", ":"))
     first, behind = conversation.messages[start], conversation.messages[end]
-    return splice(conversation.text, [(first.start, behind.start, f"{_message([words])},")])
+    return splice(conversation.text, [(first.start, behind.start, f'{{"role":"assistant","content":[{words}]}},')])
 
 
 def told(conversation: Conversation, start: int, end: int) -> str:

@@ -121,3 +121,20 @@ def test_a_wish_that_names_nothing_is_said_so_and_changes_nothing(tmp_path: Path
         talk.turn([text("Yes.")], idle=4000)
         assert SUMMARY not in json.dumps(talk.last()["messages"][1])
         assert there.up.invalid == 0
+
+
+def test_a_summary_may_follow_a_system_message_and_is_no_word_of_the_users(tmp_path: Path) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        talk.messages.append({"role": "system", "content": "Primary working directory: /work"})
+        for n in range(8):
+            talk.call("Bash", {"command": f"make {n}"}, output(n))
+        talk.human(4000)
+        talk.ask(text("I see handles."))
+        talk.say("Now the second task: write it down")
+        talk.turn([wish(summary=SUMMARY, upto="Now the second task")], [text("Noted.")])
+        talk.say("third")
+        talk.turn([text("Yes.")], idle=4000)
+        assert [m["role"] for m in talk.last()["messages"][:4]] == ["user", "system", "assistant", "user"]
+        assert SUMMARY in json.dumps(talk.last()["messages"][2])
+        assert there.up.invalid == 0

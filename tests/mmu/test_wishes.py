@@ -101,7 +101,7 @@ def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() ->
     assert taken.splice.text.startswith(f"[mmu page {taken.page.id}: 3 messages, ")
     assert taken.splice.text.endswith("]\nIn short.")
     left = parse(taken.text)
-    assert [role for role, _ in roles(left)] == ["user", "user", "user", "assistant", "user"]
+    assert [role for role, _ in roles(left)] == ["user", "assistant", "user", "assistant", "user"]
     known = [{taken.splice.anchor: taken.splice}]
     longer = conversation(*TALK, ("assistant", "third done"), ("user", "on"))
     again, done = put_in(longer, known, parse)
