@@ -29,9 +29,10 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
+    conversation, replay = draft.before or (call.conversation, without_new(draft))
     tries: list[tuple[str, bytes]] = [("original", call.original)]
-    if draft.new and draft.replay:
-        tries.insert(0, ("replay", rewrite(call.conversation, draft.table, draft.replay)))
+    if draft.new and (replay.replay or conversation.text != (call.client or call.conversation).text):
+        tries.insert(0, ("replay", rewrite(conversation, replay.table, replay.replay)))
     for what, body in tries:
         answer = await resend(flow, body)
         if answer is None:
@@ -42,9 +43,10 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
             flowlist.note(flow, f"refused, {what} sent")
             flow.response = answer
             new = [s.anchor for s in draft.new]
-            await pager.poison(call, new if what == "replay" or not draft.replay else [], refusal)
-            call.plan = without_new(draft)
+            await pager.poison(call, new if what == "replay" or len(tries) == 1 else [], refusal)
             call.rewritten = what == "replay"
+            call.conversation = conversation if call.rewritten else call.client or conversation
+            call.plan = replay
             hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
             return
         flow.response = answer

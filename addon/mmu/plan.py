@@ -59,6 +59,8 @@ class Plan:
     """The occasion that was used; None where nothing was evicted."""
     collapse: Span | None = None
     """A span for which the model's own summary is to stand from this request on; it is then planned anew."""
+    before: tuple[Conversation, Plan] | None = None
+    """Where such a summary is new: the request without it, with the replay only."""
     odd: int = 0
     """Results left alone because their JSON spelling could not be rebuilt."""
 

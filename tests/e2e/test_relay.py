@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import time
@@ -319,3 +320,30 @@ def test_first_bytes_come_at_once_and_words_before_the_call_too(tmp_path: Path) 
             seen += list(stream)
         message = assemble(iter(seen))
         assert [b["text"] for b in message["content"] if b["type"] == "text"] == ["Let me see.", "It has rows. " * 9]
+
+
+def test_what_a_fork_is_refused_stands_in_the_conversation_it_left(tmp_path: Path) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        page = evicted(talk)
+        talk.turn([text("Let me see."), recall(page)], [text("It has 80 rows.")])
+        shared = copy.deepcopy(talk.messages)
+        for words in ("one way", "on"):
+            talk.say(words)
+            talk.turn([text("Yes.")])
+        before = talk.bodies()[-1]
+
+        fork = Talk(there, stream=True, model="claude-opus-4-8")
+        fork.messages, fork.now = [*shared, {"role": "user", "content": "another"}], talk.now
+        fork.then = [{"error": {"status": 400, "message": "not this one"}}, {"content": [text("Yes.")]}]
+        fork.request()
+        fork.say("go on")
+        fork.turn([text("Yes.")])
+        assert not fork.results()
+
+        there.up.script("recall", lambda _: talk._next())
+        talk.now = fork.now
+        talk.say("go on")
+        talk.turn([text("Yes.")])
+        assert monotone([before, talk.bodies()[-1]])
+        assert list(talk.results().values()) == [output(0)]
