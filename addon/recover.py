@@ -41,10 +41,12 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
             pager.metrics.add("mmu_resent_total", result=f"{what} accepted")
             logger.error("mitmmu: the provider refused a rewrite and took the %s: %s", what, refusal[:500])
             flowlist.note(flow, f"refused, {what} sent")
-            flow.response = answer
+            flow.request.content, flow.response = body, answer  # what carries this answer on begins with what was taken
             new = [s.anchor for s in draft.new]
             await pager.poison(call, new if what == "replay" or len(tries) == 1 else [], refusal)
             call.rewritten = what == "replay"
+            if not call.rewritten:
+                call.offered = call.relays = False
             call.conversation = conversation if call.rewritten else call.client or conversation
             call.plan = replay
             hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")

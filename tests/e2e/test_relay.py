@@ -347,3 +347,39 @@ def test_what_a_fork_is_refused_stands_in_the_conversation_it_left(tmp_path: Pat
         talk.turn([text("Yes.")])
         assert monotone([before, talk.bodies()[-1]])
         assert list(talk.results().values()) == [output(0)]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
+def test_an_answer_got_at_the_second_try_is_carried_on_from_what_was_taken(tmp_path: Path, stream: bool) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=stream, model="claude-opus-4-8")
+        page = evicted(talk)
+        read = "\n".join(f"{n}\tline {n} of a file that is read twice" for n in range(1, 60))
+        talk.call("Read", {"file_path": "a.py"}, read)
+        talk.call("Read", {"file_path": "a.py"}, read)
+        refused = {"error": {"status": 400, "message": "not this one"}}
+        talk.then = [refused, {"content": [text("Let me see."), recall(page)]}, {"content": [text("Rows.")]}]
+        said = talk.request()
+        assert talk.bodies()[-1].count(b"line 50 of a file") == 2, "what was refused was sent again"
+        if stream:  # it came in one piece, and is answered by patch
+            answer = {"type": "tool_result", "tool_use_id": said[-1]["id"], "content": "No such tool", "is_error": True}
+            talk.messages.append({"role": "user", "content": [answer]})
+            assert talk.request()[-1] == text("Rows.")
+        else:
+            assert said == [text("Let me see."), text("Rows.")]
+        talk.say("go on")
+        talk.turn([text("Yes.")])
+        assert list(talk.results().values()) == [output(0)]
+        assert monotone(talk.bodies()[-3:])
+        assert there.up.invalid == 0
+        assert there.proxy.metrics()["mmu_failures_total"] == 0
+
+
+def test_streams_that_mitmproxy_keeps_are_booked_like_any_other(tmp_path: Path) -> None:
+    with world(tmp_path, store_streamed_bodies="true") as there:
+        talk = Talk(there, stream=True)
+        page = evicted(talk)
+        before = there.proxy.metrics()["mmu_output_tokens_total"]
+        assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
+        until(lambda: there.proxy.metrics()["mmu_output_tokens_total"] > before, "not booked")
+        assert there.proxy.metrics()["mmu_failures_total"] == 0
