@@ -216,11 +216,14 @@ _MARKS = {300.0: ',"cache_control":{"type":"ephemeral"}', 3600.0: ',"cache_contr
 def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> bytes:
     """The request that was sent, with rounds and their results behind it: what asks the model to go on.
 
-    A cache mark is put on the last result where the client marks its messages and `room` (how many marks more there
-    may be) allows it, so that the next request finds the recalled page in the cache.
+    A cache mark is put on the last result where the client marks what it says last and `room` (how many marks more
+    there may be) allows it, so that the next request finds the recalled page in the cache. A client that marks nothing
+    there would pay for a cache that it never reads, and an automatic mark stands on the last block by itself.
     """
-    marks = [seconds for message in sent.messages for seconds in message.marks]
-    mark = _MARKS.get(marks[-1], "") if marks and room > 0 else ""
+    marks: list[float] = []
+    for message in sent.messages:
+        marks = [] if message.role == "assistant" else [*marks, *message.marks]
+    mark = _MARKS.get(marks[-1], "") if marks and room > 0 and "cache_control" not in sent.places else ""
     parts: list[str] = []
     for number, round_ in enumerate(rounds):
         results = list(round_.results.values())

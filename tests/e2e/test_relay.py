@@ -383,3 +383,23 @@ def test_streams_that_mitmproxy_keeps_are_booked_like_any_other(tmp_path: Path) 
         assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
         until(lambda: there.proxy.metrics()["mmu_output_tokens_total"] > before, "not booked")
         assert there.proxy.metrics()["mmu_failures_total"] == 0
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+
+
+@pytest.mark.parametrize("automatic", [{"type": "ephemeral"}, None], ids=["automatic", "none"])
+def test_no_cache_is_asked_for_where_the_client_asks_for_none(tmp_path: Path, automatic: Any) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        page = evicted(talk)
+
+        def marked(body: dict[str, Any], headers: dict[str, str]) -> list[dict[str, Any]]:
+            body["messages"][0]["content"] = [{**text("begin"), "cache_control": HOUR}]
+            body["messages"][-1]["content"][-1].pop("cache_control")
+            return talk._sdk({**body, **({"cache_control": automatic} if automatic else {})}, headers)
+
+        talk.send = marked
+        talk.turn([text("Let me see."), recall(page)], [text("Rows.")])
+        assert "cache_control" not in json.dumps(talk.last()["messages"][1:])
+        assert there.up.invalid == 0
