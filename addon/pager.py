@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ class Pager:
             outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
-                self._loose.pop(draft.view.id, None)
+                self._stored(draft)
                 return self._call(request, draft, sent, notes, answers, relays=relays), sent
             notes.clear()
             if outcome is not Outcome.STALE:
@@ -160,6 +161,14 @@ class Pager:
         else:
             request, draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
         return self._call(request, draft, sent, notes, None, relays=relays), sent
+
+    def _stored(self, draft: Plan) -> None:
+        """Forget the hidden exchanges that the line has now."""
+        loose = self._loose.get(draft.view.id, {})
+        for anchor in loose.keys() & draft.view.splices.keys():
+            del loose[anchor]
+        if not loose:
+            self._loose.pop(draft.view.id, None)
 
     def _call(
         self,
@@ -343,6 +352,9 @@ class Pager:
                 view = next((v for v in known if v.id == call.plan.view.id), None)
                 if view is None:
                     break
+                # What the provider keeps of the line is as young as the last request that carried it on.
+                sent_at = call.plan.view.last_at + time.monotonic() - call.began
+                view = replace(view, last_at=max(view.last_at, sent_at))
                 held = view.splices.get(anchor)
                 splice = replace(splice, generation=0 if held is None else held.generation + 1)
                 outcome = await self.keeper.put_back(call.name, view, [splice], STORE_SECONDS, {})
