@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -43,3 +44,5 @@ class Call:
     more: list[Usage] = field(default_factory=list)
     """What it reported of the requests that carried its response on."""
     notes: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    """When it was planned, by the monotonic clock."""

@@ -24,7 +24,7 @@ from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
-from addon.listen import READABLE, Observer, hear_whole, said
+from addon.listen import READABLE, Observer, hear_whole, is_stream, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Settings
@@ -252,7 +252,7 @@ class Mitmmu:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None:
             return
-        streams = flow.response.headers.get("content-type", "").startswith("text/event-stream")
+        streams = is_stream(flow.response.headers.get("content-type", ""))
         if PARENT in flow.metadata:
             flow.response.stream = flow.response.stream or streams
             return
@@ -280,10 +280,9 @@ class Mitmmu:
         try:
             if call.rewritten and flow.response.status_code >= 400:
                 await recover(flow, call, self.pager)
-            if call.relays and flow.response.status_code == 200 and flow.response.raw_content:
-                await relay_whole.carry_on(flow, call, self._relay(flow, call), self.metrics)
-            elif call.offered and flow.response.status_code == 200:
-                await self._remember(flow, call)
+            relayed = isinstance(flow.response.stream, RelayStream)
+            if call.offered and not relayed and flow.response.status_code == 200:
+                await self._recalls(flow, call)
             if call.usage is None and flow.response.status_code == 200 and flow.response.raw_content:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
@@ -296,13 +295,16 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="response")
             logger.exception("mitmmu: handling the response failed; it passes untouched")
 
-    async def _remember(self, flow: http.HTTPFlow, call: Call) -> None:
-        """A recall that reaches the client, to be patched, is kept as the model made it."""
+    async def _recalls(self, flow: http.HTTPFlow, call: Call) -> None:
+        """Answer the recalls in a whole response. One that reaches the client, to be patched, is kept as the model made
+        it."""
         assert flow.response is not None
-        if isinstance(flow.response.stream, Observer):
-            speech = flow.response.stream.speech
-        else:
-            speech = said(flow.response.content or b"")
+        kind, body = flow.response.headers.get("content-type", ""), flow.response.content or b""
+        if call.relays and body and not is_stream(kind):
+            await relay_whole.carry_on(flow, call, self._relay(flow, call), self.metrics)
+            return
+        observed = flow.response.stream
+        speech = observed.speech if isinstance(observed, Observer) else said(kind, body)
         if speech is not None and any(each.name == NAME for each in speech.calls):
             await self._relay(flow, call).remember(speech)
 

@@ -201,6 +201,8 @@ class Keeper:
             splices={**view.splices, **{s.anchor: s for s in splices}},
             state={**view.state, **state},
         )
+        if not view.requests:  # the store has nothing of the line yet, not even what it inherited
+            splices = list(after.splices.values())
         batch = Batch(_conversation(name, after), view.requests, (), [_row(s) for s in splices])
         outcome = await self.hierarchy.commit(batch, seconds)
         if outcome is Outcome.STORED:

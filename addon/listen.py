@@ -48,9 +48,14 @@ def _hear(call: Call, event: sse.Event) -> None:
     call.transformed = call.transformed or anthropic.drops_reasoning(event.name, event.data)
 
 
+def is_stream(content_type: str) -> bool:
+    """Whether a response of this type is a stream of events."""
+    return content_type.startswith("text/event-stream")
+
+
 def hear_whole(call: Call, content_type: str, body: bytes) -> None:
     """A response that did not pass as a stream."""
-    if content_type.startswith("text/event-stream"):
+    if is_stream(content_type):
         for event in sse.Reader().feed(body):
             _hear(call, event)
         return
@@ -60,8 +65,13 @@ def hear_whole(call: Call, content_type: str, body: bytes) -> None:
         call.usage = anthropic.usage(report)
 
 
-def said(body: bytes) -> Speech | None:
-    """What the model says in a whole response; None when it is no message."""
+def said(content_type: str, body: bytes) -> Speech | None:
+    """What the model says in a response that did not pass as a stream; None when it is no message."""
+    if is_stream(content_type):
+        speech = Speech()
+        for event in sse.Reader().feed(body):
+            speech.take(event)
+        return speech
     payload = _message(body)
     return None if payload is None else Speech.whole(payload)
 

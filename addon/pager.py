@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from addon.options import Recall, Settings
 from addon.recall import patch, spans
 from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
-from addon.recall.replay import expanded, hidden
+from addon.recall.replay import expanded, hidden, taken_back
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, clients, rules
 from addon.wire.conversation import Conversation
@@ -149,7 +150,7 @@ class Pager:
             outcome = await self.keeper.commit(name, draft, STORE_SECONDS)
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
-                self._loose.pop(draft.view.id, None)
+                self._stored(draft)
                 return self._call(request, draft, sent, notes, answers, relays=relays), sent
             notes.clear()
             if outcome is not Outcome.STALE:
@@ -160,6 +161,14 @@ class Pager:
         else:
             request, draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
         return self._call(request, draft, sent, notes, None, relays=relays), sent
+
+    def _stored(self, draft: Plan) -> None:
+        """Forget the hidden exchanges that the line has now."""
+        loose = self._loose.get(draft.view.id, {})
+        for anchor in loose.keys() & draft.view.splices.keys():
+            del loose[anchor]
+        if not loose:
+            self._loose.pop(draft.view.id, None)
 
     def _call(
         self,
@@ -197,7 +206,10 @@ class Pager:
             as_it_came = replace(request, conversation=request.client, body=request.original, relayed={})
             found = expanded(request.client, splices)
             conversation = self._reread(found.text) if found.splices else request.client
-            conversation, summed = spans.put_in(conversation, splices, self._reread)
+            if back := taken_back(conversation, found.splices, known):
+                found = expanded(request.client, splices, back)
+                conversation = self._reread(found.text) if found.splices else request.client
+            conversation, summed = spans.put_in(conversation, known, self._reread)
             if not found.splices and not summed:
                 return as_it_came
             if broken := rules.worsened(request.client, conversation):
@@ -221,10 +233,10 @@ class Pager:
         """The request as it was planned, the plan, checked, and the body it gives."""
         fresh = secrets.token_hex(12)
 
-        def made(request: Request, *, collapsed: bool = False) -> Plan:
+        def made(request: Request, lines: list[View] | None = None) -> Plan:
             return plan(
                 request.conversation,
-                known,
+                known if lines is None else lines,
                 request.now,
                 request.settings.policy,
                 self.counter.quick,
@@ -233,24 +245,37 @@ class Pager:
                 offer=request.offer,
                 answers={call: answered.text for call, answered in answers.items()},
                 relayed=request.relayed,
-                collapsed=collapsed,
+                collapsed=lines is not None,
             )
 
         def work() -> tuple[Request, Plan, bytes]:
-            draft, planned = made(request), request
+            draft = made(request)
             if draft.collapse is not None and not replay_only:
                 taken = spans.collapse(request.conversation, draft.collapse)
-                conversation = self._reread(taken.text)
-                if not rules.worsened(request.conversation, conversation):
-                    relayed = {**request.relayed, taken.splice.anchor: taken.splice}
-                    body = conversation.text.encode()
-                    planned = replace(request, conversation=conversation, body=body, relayed=relayed)
-                    draft = made(planned, collapsed=True)
-                    draft.pages.append(taken.page)
-            return planned, *self._checked(planned, without_new(draft) if replay_only else draft, notes)
+                summed = self._collapsed(request, taken, known)
+                if summed is not None:
+                    # It goes on the same line, which its messages do not show any more.
+                    after = made(summed, lines=[draft.line.parent] if draft.line.parent is not None else known)
+                    after.pages.append(taken.page)
+                    after.before = request.conversation, without_new(draft)
+                    checked, sent = self._checked(summed, after, notes)
+                    if taken.splice in checked.new:
+                        return summed, checked, sent
+            return request, *self._checked(request, without_new(draft) if replay_only else draft, notes)
 
         warm = any(request.now - view.last_at < WARM_SECONDS for view in known)
         return await asyncio.to_thread(work) if len(request.body) > LARGE and not warm else work()
+
+    def _collapsed(self, request: Request, taken: spans.Collapsed, known: list[View]) -> Request | None:
+        """The request with a new summary in it; None where that would not be sound, or was refused before."""
+        refused = (view.splices.get(taken.splice.anchor) for view in known)
+        if any(splice is not None and splice.change is Change.ORIGINAL for splice in refused):
+            return None
+        conversation = self._reread(taken.text)
+        if rules.worsened(request.conversation, conversation):
+            return None
+        relayed = {**request.relayed, taken.splice.anchor: taken.splice}
+        return replace(request, conversation=conversation, body=conversation.text.encode(), relayed=relayed)
 
     async def _replay(
         self, request: Request, known: list[View] | None, reason: str, notes: list[str]
@@ -327,6 +352,9 @@ class Pager:
                 view = next((v for v in known if v.id == call.plan.view.id), None)
                 if view is None:
                     break
+                # What the provider keeps of the line is as young as the last request that carried it on.
+                sent_at = call.plan.view.last_at + time.monotonic() - call.began
+                view = replace(view, last_at=max(view.last_at, sent_at))
                 held = view.splices.get(anchor)
                 splice = replace(splice, generation=0 if held is None else held.generation + 1)
                 outcome = await self.keeper.put_back(call.name, view, [splice], STORE_SECONDS, {})

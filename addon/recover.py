@@ -29,9 +29,10 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
+    conversation, replay = draft.before or (call.conversation, without_new(draft))
     tries: list[tuple[str, bytes]] = [("original", call.original)]
-    if draft.new and draft.replay:
-        tries.insert(0, ("replay", rewrite(call.conversation, draft.table, draft.replay)))
+    if draft.new and (replay.replay or conversation.text != (call.client or call.conversation).text):
+        tries.insert(0, ("replay", rewrite(conversation, replay.table, replay.replay)))
     for what, body in tries:
         answer = await resend(flow, body)
         if answer is None:
@@ -40,11 +41,14 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
             pager.metrics.add("mmu_resent_total", result=f"{what} accepted")
             logger.error("mitmmu: the provider refused a rewrite and took the %s: %s", what, refusal[:500])
             flowlist.note(flow, f"refused, {what} sent")
-            flow.response = answer
+            flow.request.content, flow.response = body, answer  # what carries this answer on begins with what was taken
             new = [s.anchor for s in draft.new]
-            await pager.poison(call, new if what == "replay" or not draft.replay else [], refusal)
-            call.plan = without_new(draft)
+            await pager.poison(call, new if what == "replay" or len(tries) == 1 else [], refusal)
             call.rewritten = what == "replay"
+            if not call.rewritten:
+                call.offered = call.relays = False
+            call.conversation = conversation if call.rewritten else call.client or conversation
+            call.plan = replay
             hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
             return
         flow.response = answer

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from addon import options
 from addon.keeper import Keeper, Name, tenant, tenant_key
 from addon.keyfile import site_token
 from addon.mmu.evict import Policy
 from addon.mmu.plan import Plan, plan, poison, rewrite, without_new
-from addon.mmu.view import Change, Descent, View
+from addon.mmu.tokens import Counter
+from addon.mmu.view import Change, Descent, Splice, View
+from addon.pager import Pager
+from addon.watch.metrics import Metrics
 from addon.wire import anthropic
 from storage.records import Outcome
 from storage.tiers import Hierarchy
@@ -112,6 +116,39 @@ async def test_a_line_that_could_not_be_stored_is_remembered_as_it_was_sent(url:
     assert [v.id for v in await reopened.known(name_of(messages(3)))] == ["line"]
     for each in (keeper, reopened):
         await each.hierarchy.close()
+
+
+async def test_what_is_put_to_a_line_that_was_never_stored_brings_what_it_inherited(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    for reads in range(1, 5):
+        await send(keeper, messages(reads))
+    content = [*messages(2), {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
+    name = name_of(content)
+    _, made = request(await keeper.known(name), content, line="fork")
+    assert made.birth
+    assert made.count(Change.FOLD) == 0 < len(made.replay)
+    keeper.sent_unstored(name, without_new(made))
+    view = next(v for v in await keeper.known(name) if v.id == "fork")
+    hidden = Splice("relay@3:0:t", 0, Change.RELAY, "", "{}")
+    assert await keeper.put_back(name, view, [hidden], 5.0, {}) is Outcome.STORED
+    await keeper.hierarchy.close()
+    other = Keeper(await Hierarchy.open(url))
+    view = next(v for v in await other.known(name) if v.id == "fork")
+    assert view.splices.keys() == made.replay.keys() | {hidden.anchor}
+    await other.hierarchy.close()
+
+
+async def test_a_line_is_as_young_as_the_last_request_that_carried_it_on(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    pager = Pager(keeper, KEY, Metrics(), Counter())
+    settings = options.read({name: default for name, (default, _) in options.OPTIONS.items()}, {})
+    body = {"model": "claude-opus-4-8", "max_tokens": 9, "messages": messages(1)}
+    call, _ = await pager.handle(json.dumps(body).encode(), {"x-api-key": "k"}, 1000.0, settings)
+    call.began -= 400
+    assert await pager.keep(call, "relay@1:0:t", "{}")
+    [view] = await keeper.known(call.name)
+    assert 1400 <= view.last_at < 1500
+    await keeper.hierarchy.close()
 
 
 async def test_what_was_taken_back_stays_back(url: str) -> None:

@@ -31,11 +31,12 @@ from addon.mmu.view import (
     edits,
     line,
     page_table,
+    shown,
     spelling_of,
     standing,
 )
 from addon.mmu.wishes import Span
-from addon.wire.conversation import Conversation, text_digest
+from addon.wire.conversation import Conversation, Kind, text_digest
 from addon.wire.scan import splice
 from addon.wire.usage import Usage
 
@@ -59,6 +60,8 @@ class Plan:
     """The occasion that was used; None where nothing was evicted."""
     collapse: Span | None = None
     """A span for which the model's own summary is to stand from this request on; it is then planned anew."""
+    before: tuple[Conversation, Plan] | None = None
+    """Where such a summary is new: the request without it, with the replay only."""
     odd: int = 0
     """Results left alone because their JSON spelling could not be rebuilt."""
 
@@ -246,15 +249,25 @@ def _evict(
 
 
 def _collapsible(draft: _Draft, occasion: Epoch, size: Size, *, bound: bool) -> Span | None:
-    """The span that the model wishes collapsed, if this is a moment for it and it pays."""
-    span, conversation = draft.table.span, draft.conversation
-    if span is None or span.start < occasion.start or draft.table.forgotten or conversation.clears:
+    """The span that the model wishes collapsed, if this is a moment for it, nothing is lost by it, and it pays."""
+    table, conversation = draft.table, draft.conversation
+    span = table.span
+    if span is None or span.start < occasion.start or table.forgotten or conversation.clears:
         return None
-    signed = last_signed(draft.table.reasoning, draft.splices) >= span.end
-    if bound and signed and reasoning_to_drop(conversation, draft.table, occasion, draft.splices) is None:
+    inside = conversation.messages[span.start : span.end]
+    if any(block.kind is Kind.OTHER for message in inside for block in message.blocks):
+        return None  # an image is no text that could be kept as a page
+    # Whatever stands behind it gets another place, so reasoning that was removed there must be removed anew.
+    behind = any(r.message >= span.end for r in table.reasoning)
+    if bound and behind and reasoning_to_drop(conversation, table, occasion, draft.splices) is None:
         return None
-    first, last = conversation.messages[span.start], conversation.messages[span.end - 1]
-    weight = size(conversation.text[first.start : last.end], None)
+    weight = sum(size(shown(e, draft.splices), None) for e in table.entries if span.start <= e.message < span.end)
+    weight += sum(
+        size(conversation.text[message.start + block.start : message.start + block.end], None)
+        for message in inside
+        for block in message.blocks
+        if block.kind in (Kind.TEXT, Kind.CALL)
+    )
     return span if weight > 2 * size(span.summary, None) + LEAST_COLLAPSED else None
 
 
@@ -345,10 +358,10 @@ def plan(
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults)
         occasion = None if compacting else epoch(conversation, found, now, policy)
-        if occasion is not None and not collapsed:
-            out.collapse = _collapsible(draft, occasion, size, bound=bound)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion
+        if occasion is not None and not collapsed:
+            out.collapse = _collapsible(draft, occasion, size, bound=bound)
 
     inherited = dict(draft.known)
     if found.how is Descent.DIVERGED:

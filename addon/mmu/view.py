@@ -315,15 +315,27 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
     return {a: s for a, s in here.items() if all(stands_on(a, needed) for needed in s.needs)}
 
 
-def newest(lines: Iterable[Mapping[str, Splice]], beginning: str) -> dict[str, Splice]:
-    """The splices of several lines whose anchors begin so, the newest of each anchor."""
+def newest(lines: Iterable[Mapping[str, Splice]], change: Change) -> dict[str, Splice]:
+    """The splices of a kind in several lines, the newest of each anchor."""
     found: dict[str, Splice] = {}
     for splices in lines:
         for anchor, one in splices.items():
             held = found.get(anchor)
-            if anchor.startswith(beginning) and (held is None or one.generation > held.generation):
+            if one.change is change and (held is None or one.generation > held.generation):
                 found[anchor] = one
     return found
+
+
+def nearest(conversation: Conversation, known: Iterable[View]) -> tuple[int, list[View]]:
+    """How many first messages the lines nearest to a request share with it, and these lines."""
+    most, found = 0, list[View]()
+    for view in known:
+        shared = _shared(conversation.digests, view.digests)
+        if shared > most:
+            most, found = shared, []
+        if shared == most:
+            found.append(view)
+    return most, found
 
 
 def literal_of(conversation: Conversation, entry: Entry) -> tuple[int, int]:

@@ -10,11 +10,11 @@ content can hardly be another's, a client may have touched up the message before
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from addon.mmu.view import Change, Splice, newest
+from addon.mmu.view import Change, Splice, View, nearest, newest
 from addon.wire import anthropic_expand, exchange
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange
@@ -39,9 +39,12 @@ class Expanded:
     """Those that were, by anchor."""
 
 
-def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) -> Expanded:
-    """Put back what belongs to a request. `known` are the splices of the lines it may continue, by anchor."""
-    found = {a: s for a, s in newest(known, PREFIX).items() if s.change is Change.RELAY}
+def expanded(
+    conversation: Conversation, known: Iterable[Mapping[str, Splice]], without: Container[str] = ()
+) -> Expanded:
+    """Put back what belongs to a request. `known` are the splices of the lines it may continue, by anchor; those at
+    anchors in `without` stay out."""
+    found = {a: s for a, s in newest(known, Change.RELAY).items() if a not in without}
     if not found:
         return Expanded(conversation.text)
     answers = [n for n, message in enumerate(conversation.messages) if message.role == "assistant"]
@@ -61,6 +64,17 @@ def expanded(conversation: Conversation, known: Iterable[Mapping[str, Splice]]) 
     }
     text, done = anthropic_expand.expand(conversation, ranked)
     return Expanded(text, {anchor: found[anchor] for anchor in done})
+
+
+def taken_back(conversation: Conversation, done: Iterable[str], known: Iterable[View]) -> set[str]:
+    """Anchors of what was put back although the line that the request continues has taken it back. A sister line that
+    was refused something speaks for itself alone."""
+    _, lines = nearest(conversation, known)
+    return {
+        anchor
+        for anchor in done
+        if lines and all((s := v.splices.get(anchor)) is not None and s.change is Change.ORIGINAL for v in lines)
+    }
 
 
 def hidden(splices: Iterable[Splice]) -> set[str]:

@@ -1,25 +1,29 @@
 """Spans of a conversation for which a summary of the model's own stands.
 
-The anchor of such a splice is `span@START-END:DIGEST`: the messages it stands for and the digest of what they say, so
-that it rests when the client changes or rewinds any of them. The span's text is a page. What is left of the
-conversation is planned as if the client had sent it so; a later span is counted in it, and is put in after it.
+The anchor of such a splice is `span@START-END:DIGEST:SUMMARY`: the messages it stands for, the digest of what they say,
+so that it rests when the client changes or rewinds any of them, and that of the summary. The span's text is a page.
+What is left of the conversation is planned as if the client had sent it so; a later span is counted in it, and is put
+in after it.
+
+A fork holds the same messages, but was sent them in full, and its reasoning may be bound to them. So a summary stands
+only for the line that it was put into, and for what descends from that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import Page, page_id
-from addon.mmu.view import Change, Splice, newest
+from addon.mmu.view import Change, Splice, View, nearest, newest
 from addon.mmu.wishes import Span
 from addon.wire import anthropic_expand
 from addon.wire.conversation import Conversation, text_digest
 
-_ANCHOR = re.compile(r"span@(\d+)-(\d+):([0-9a-f]+)")
+_ANCHOR = re.compile(r"span@(\d+)-(\d+):([0-9a-f]+):[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +47,46 @@ def collapse(conversation: Conversation, span: Span) -> Collapsed:
         f"{PREFIX}{id}: {span.end - span.start} messages, {len(told.encode()):,} bytes. Not shown here; the full text "
         "is kept. What follows is your own summary of it.]"
     )
-    anchor = f"span@{span.start}-{span.end}:{_digest(conversation, span.start, span.end)}"
     text = f"{head}\n{span.summary}"
+    says = text_digest(text).hex()[:8]
+    anchor = f"span@{span.start}-{span.end}:{_digest(conversation, span.start, span.end)}:{says}"
     splice = Splice(anchor, 0, Change.COLLAPSE, id, text)
     page = Page(id, told, "span", f"{span.end - span.start} messages")
     return Collapsed(splice, page, anthropic_expand.collapsed(conversation, span.start, span.end, text))
 
 
 def put_in(
-    conversation: Conversation,
-    known: Iterable[Mapping[str, Splice]],
-    parse: Callable[[str], Conversation],
+    conversation: Conversation, known: Sequence[View], parse: Callable[[str], Conversation]
 ) -> tuple[Conversation, dict[str, Splice]]:
-    """The conversation with every summary that stands for a span of it, and those, by anchor. `known` are the splices
-    of the lines it may continue."""
-    left = {a: s for a, s in newest(known, "span@").items() if s.change is Change.COLLAPSE}
-    done: dict[str, Splice] = {}
-    while (standing := next((a for a in left if _stands(conversation, a)), None)) is not None:
-        done[standing] = splice = left.pop(standing)
-        start, end = _ends(standing)
-        conversation = parse(anthropic_expand.collapsed(conversation, start, end, splice.text or ""))
-    return conversation, done
+    """The conversation as the provider has seen most of it, and the summaries that stand in it then, by anchor. `known`
+    are the lines it may continue."""
+    summaries = newest((view.splices for view in known), Change.COLLAPSE)
+    best: tuple[Conversation, dict[str, Splice]] = conversation, {}
+    if not summaries:
+        return best
+    fewest = _unseen(conversation, (), known)
+    waiting = [best]
+    while waiting:
+        here, done = waiting.pop()
+        for anchor, splice in summaries.items():
+            if anchor in done or not _stands(here, anchor):
+                continue
+            start, end = _ends(anchor)
+            made = parse(anthropic_expand.collapsed(here, start, end, splice.text or "")), {**done, anchor: splice}
+            waiting.append(made)
+            unseen = _unseen(made[0], made[1], known)
+            if unseen is not None and (fewest is None or unseen <= fewest):
+                best, fewest = made, unseen
+    return best
+
+
+def _unseen(conversation: Conversation, done: Iterable[str], known: Sequence[View]) -> int | None:
+    """How many messages are new to the line that is continued; None where that does not have these summaries."""
+    shared, lines = nearest(conversation, known)
+    for view in lines:
+        if all((s := view.splices.get(anchor)) is not None and s.change is Change.COLLAPSE for anchor in done):
+            return len(conversation.messages) - shared
+    return None
 
 
 def _ends(anchor: str) -> tuple[int, int]:
@@ -74,4 +97,4 @@ def _ends(anchor: str) -> tuple[int, int]:
 
 def _stands(conversation: Conversation, anchor: str) -> bool:
     start, end = _ends(anchor)
-    return end < len(conversation.messages) and anchor.endswith(f":{_digest(conversation, start, end)}")
+    return end < len(conversation.messages) and f":{_digest(conversation, start, end)}:" in anchor

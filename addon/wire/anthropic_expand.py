@@ -221,12 +221,14 @@ _MARKS = {300.0: ',"cache_control":{"type":"ephemeral"}', 3600.0: ',"cache_contr
 def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> bytes:
     """The request that was sent, with rounds and their results behind it: what asks the model to go on.
 
-    A cache mark is put on the last result where the client marks its messages and `room` (how many marks more there
-    may be) allows it, so that the next request finds the recalled page in the cache.
+    A cache mark is put on the last result where the client marks what it says last and `room` (how many marks more
+    there may be) allows it, so that the next request finds the recalled page in the cache. A client that marks nothing
+    there would pay for a cache that it never reads, and an automatic mark stands on the last block by itself.
     """
-    marks = [seconds for message in sent.messages for seconds in message.marks]
-    automatic = "cache_control" in sent.places  # marks the last block by itself
-    mark = _MARKS.get(marks[-1], "") if marks and room > 0 and not automatic else ""
+    marks: list[float] = []
+    for message in sent.messages:
+        marks = [] if message.role == "assistant" else [*marks, *message.marks]
+    mark = _MARKS.get(marks[-1], "") if marks and room > 0 and "cache_control" not in sent.places else ""
     parts: list[str] = []
     for number, round_ in enumerate(rounds):
         results = list(round_.results.values())
@@ -238,10 +240,14 @@ def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> byt
 
 
 def collapsed(conversation: Conversation, start: int, end: int, text: str) -> str:
-    """The request's text with a message of the user's, of this text, in place of messages `start` to `end` - 1."""
+    """The request's text with a message of the model's, of this text, in place of messages `start` to `end` - 1.
+
+    The model's, because what it made of tool results must not come back as the user's word, and because a system
+    message may stand before the span, which only an answer may follow.
+    """
     words = json.dumps({"type": "text", "text": text}, ensure_ascii=False, separators=(",", ":"))
     first, behind = conversation.messages[start], conversation.messages[end]
-    return splice(conversation.text, [(first.start, behind.start, f"{_message([words])},")])
+    return splice(conversation.text, [(first.start, behind.start, f'{{"role":"assistant","content":[{words}]}},')])
 
 
 def told(conversation: Conversation, start: int, end: int) -> str:

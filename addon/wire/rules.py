@@ -65,6 +65,26 @@ def roles_are_in_order(conversation: Conversation) -> Iterator[str]:
         yield "messages.0: not the user's"
 
 
+def system_messages_stand_between(conversation: Conversation) -> Iterator[str]:
+    """One at a time, last or before an answer."""
+    for index, message in enumerate(conversation.messages):
+        if message.role != "system":
+            continue
+        before, after = conversation.messages[max(index - 1, 0) : index], conversation.messages[index + 1 : index + 2]
+        if any(m.role == "system" for m in before) or any(m.role != "assistant" for m in after):
+            yield f"messages.{index}: system message out of place"
+
+
+def calls_come_once(conversation: Conversation) -> Iterator[str]:
+    seen: set[str] = set()
+    for index, message in enumerate(conversation.messages):
+        for block in message.blocks:
+            if block.kind is Kind.CALL:
+                if block.call in seen:
+                    yield f"messages.{index}: a call's id comes twice"
+                seen.add(block.call)
+
+
 def breakpoints_are_few(conversation: Conversation) -> Iterator[str]:
     if conversation.breakpoints > BREAKPOINTS:
         yield f"{conversation.breakpoints} cache breakpoints"
@@ -76,6 +96,8 @@ RULES: tuple[Rule, ...] = (
     texts_say_something,
     messages_have_content,
     roles_are_in_order,
+    system_messages_stand_between,
+    calls_come_once,
     breakpoints_are_few,
 )
 

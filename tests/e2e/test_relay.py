@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import http.client
 import json
 import time
@@ -319,3 +320,86 @@ def test_first_bytes_come_at_once_and_words_before_the_call_too(tmp_path: Path) 
             seen += list(stream)
         message = assemble(iter(seen))
         assert [b["text"] for b in message["content"] if b["type"] == "text"] == ["Let me see.", "It has rows. " * 9]
+
+
+def test_what_a_fork_is_refused_stands_in_the_conversation_it_left(tmp_path: Path) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        page = evicted(talk)
+        talk.turn([text("Let me see."), recall(page)], [text("It has 80 rows.")])
+        shared = copy.deepcopy(talk.messages)
+        for words in ("one way", "on"):
+            talk.say(words)
+            talk.turn([text("Yes.")])
+        before = talk.bodies()[-1]
+
+        fork = Talk(there, stream=True, model="claude-opus-4-8")
+        fork.messages, fork.now = [*shared, {"role": "user", "content": "another"}], talk.now
+        fork.then = [{"error": {"status": 400, "message": "not this one"}}, {"content": [text("Yes.")]}]
+        fork.request()
+        fork.say("go on")
+        fork.turn([text("Yes.")])
+        assert not fork.results()
+
+        there.up.script("recall", lambda _: talk._next())
+        talk.now = fork.now
+        talk.say("go on")
+        talk.turn([text("Yes.")])
+        assert monotone([before, talk.bodies()[-1]])
+        assert list(talk.results().values()) == [output(0)]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
+def test_an_answer_got_at_the_second_try_is_carried_on_from_what_was_taken(tmp_path: Path, stream: bool) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=stream, model="claude-opus-4-8")
+        page = evicted(talk)
+        read = "\n".join(f"{n}\tline {n} of a file that is read twice" for n in range(1, 60))
+        talk.call("Read", {"file_path": "a.py"}, read)
+        talk.call("Read", {"file_path": "a.py"}, read)
+        refused = {"error": {"status": 400, "message": "not this one"}}
+        talk.then = [refused, {"content": [text("Let me see."), recall(page)]}, {"content": [text("Rows.")]}]
+        said = talk.request()
+        assert talk.bodies()[-1].count(b"line 50 of a file") == 2, "what was refused was sent again"
+        if stream:  # it came in one piece, and is answered by patch
+            answer = {"type": "tool_result", "tool_use_id": said[-1]["id"], "content": "No such tool", "is_error": True}
+            talk.messages.append({"role": "user", "content": [answer]})
+            assert talk.request()[-1] == text("Rows.")
+        else:
+            assert said == [text("Let me see."), text("Rows.")]
+        talk.say("go on")
+        talk.turn([text("Yes.")])
+        assert list(talk.results().values()) == [output(0)]
+        assert monotone(talk.bodies()[-3:])
+        assert there.up.invalid == 0
+        assert there.proxy.metrics()["mmu_failures_total"] == 0
+
+
+def test_streams_that_mitmproxy_keeps_are_booked_like_any_other(tmp_path: Path) -> None:
+    with world(tmp_path, store_streamed_bodies="true") as there:
+        talk = Talk(there, stream=True)
+        page = evicted(talk)
+        before = there.proxy.metrics()["mmu_output_tokens_total"]
+        assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
+        until(lambda: there.proxy.metrics()["mmu_output_tokens_total"] > before, "not booked")
+        assert there.proxy.metrics()["mmu_failures_total"] == 0
+
+
+HOUR = {"type": "ephemeral", "ttl": "1h"}
+
+
+@pytest.mark.parametrize("automatic", [{"type": "ephemeral"}, None], ids=["automatic", "none"])
+def test_no_cache_is_asked_for_where_the_client_asks_for_none(tmp_path: Path, automatic: Any) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        page = evicted(talk)
+
+        def marked(body: dict[str, Any], headers: dict[str, str]) -> list[dict[str, Any]]:
+            body["messages"][0]["content"] = [{**text("begin"), "cache_control": HOUR}]
+            body["messages"][-1]["content"][-1].pop("cache_control")
+            return talk._sdk({**body, **({"cache_control": automatic} if automatic else {})}, headers)
+
+        talk.send = marked
+        talk.turn([text("Let me see."), recall(page)], [text("Rows.")])
+        assert "cache_control" not in json.dumps(talk.last()["messages"][1:])
+        assert there.up.invalid == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from pathlib import Path
@@ -118,6 +119,95 @@ def test_a_wish_that_names_nothing_is_said_so_and_changes_nothing(tmp_path: Path
         talk.turn([wish(summary=SUMMARY, upto="Never said")], [text("Hm.")])
         assert "is not used" in [*talk.results().values()][-1]
         talk.say("third")
+        talk.turn([text("Yes.")], idle=4000)
+        assert SUMMARY not in json.dumps(talk.last()["messages"][1])
+        assert there.up.invalid == 0
+
+
+def test_a_summary_may_follow_a_system_message_and_is_no_word_of_the_users(tmp_path: Path) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model="claude-opus-4-8")
+        talk.messages.append({"role": "system", "content": "Primary working directory: /work"})
+        for n in range(8):
+            talk.call("Bash", {"command": f"make {n}"}, output(n))
+        talk.human(4000)
+        talk.ask(text("I see handles."))
+        talk.say("Now the second task: write it down")
+        talk.turn([wish(summary=SUMMARY, upto="Now the second task")], [text("Noted.")])
+        talk.say("third")
+        talk.turn([text("Yes.")], idle=4000)
+        assert [m["role"] for m in talk.last()["messages"][:4]] == ["user", "system", "assistant", "user"]
+        assert SUMMARY in json.dumps(talk.last()["messages"][2])
+        assert there.up.invalid == 0
+
+
+def fork(talk: Talk) -> Talk:
+    """The same conversation in a second client."""
+    made = Talk(talk.there, stream=True, model=talk.model)
+    made.messages = copy.deepcopy(talk.messages)
+    answers(talk)
+    return made
+
+
+def answers(talk: Talk) -> None:
+    """This one's model speaks from now on."""
+    talk.there.up.script("recall", lambda _: talk._next())
+
+
+@MODELS
+def test_a_fork_goes_on_as_it_was_sent_when_a_summary_stands_in_the_other(tmp_path: Path, model: str) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model=model)
+        started(talk)
+        talk.turn([wish(summary=SUMMARY, upto="Now the second task")], [text("Noted.")])
+        other = fork(talk)
+        other.now = talk.now
+        other.say("fork")
+        answers(other)
+        other.call("Bash", {"command": "fork"}, output(900))
+        before = other.bodies()[-1]
+
+        answers(talk)
+        talk.say("third")
+        talk.turn([text("Yes.")], idle=4000)
+        assert SUMMARY in json.dumps(talk.last()["messages"][1])
+        summed = talk.bodies()[-1]
+
+        answers(other)
+        other.now = talk.now
+        other.call("Bash", {"command": "fork again"}, output(901))
+        after = other.bodies()[-1]
+        assert SUMMARY not in json.dumps(json.loads(after)["messages"][1])
+        if model == BOUND:  # the other may evict, for it is cold as well
+            assert monotone([before, after])
+
+        answers(talk)
+        talk.now = other.now
+        talk.say("fourth")
+        talk.turn([text("Yes.")])
+        assert monotone([summed, talk.bodies()[-1]])
+        assert there.up.invalid == 0
+
+
+@MODELS
+def test_a_summary_that_the_provider_refuses_is_taken_out_and_not_tried_again(tmp_path: Path, model: str) -> None:
+    with world(tmp_path) as there:
+        talk = Talk(there, stream=True, model=model)
+        started(talk)
+        talk.turn([wish(summary=SUMMARY, upto="Now the second task")], [text("Noted.")])
+        before = talk.bodies()[-1]
+        talk.say("third")
+        refused = {"error": {"status": 400, "message": "not this one"}}
+        talk.then = [refused, {"content": [*talk.thought(), text("Yes.")]}]
+        talk.request(4000)
+        assert SUMMARY in json.dumps(json.loads(talk.bodies()[-2])["messages"][1])
+        assert monotone([before, talk.bodies()[-1]])
+        talk.say("fourth")
+        talk.turn([text("Yes.")])
+        talk.say("fifth")
+        talk.turn([text("Yes.")])
+        assert monotone([before, *talk.bodies()[-2:]])
+        talk.say("sixth")
         talk.turn([text("Yes.")], idle=4000)
         assert SUMMARY not in json.dumps(talk.last()["messages"][1])
         assert there.up.invalid == 0

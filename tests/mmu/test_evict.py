@@ -412,3 +412,53 @@ def test_a_fold_stores_the_page_it_refers_to() -> None:
     made = session.request()
     assert made.count(Change.FOLD) == 1
     assert {p.text for p in made.pages} == {LONG, LONG + "\n60\tmore"}
+
+
+SUMMARY = {"summary": "All of it was made. " * 100, "upto": "second"}
+
+
+def wished(session: Session, calls: int) -> None:
+    """A first task of so many calls, a second one begun, and the wish that a summary stands for the first."""
+    for n in range(calls):
+        session.call(*bash(n))
+        session.request()
+    session.messages += [{"role": "assistant", "content": "done"}, {"role": "user", "content": "second"}]
+    session.request()
+    session.call("mmu_recall", SUMMARY, "Noted.")
+    session.request()
+
+
+def test_a_summary_is_weighed_against_what_is_still_shown() -> None:
+    session = Session()
+    wished(session, 6)
+    session.call(*bash(30), idle=4000)
+    assert session.request().collapse is None, "handles weigh less than the summary"
+
+
+def test_a_span_that_holds_an_image_is_not_collapsed() -> None:
+    for images in (0, 1):
+        session = Session()
+        session.call("Read", {"file_path": "a.py"}, LONG * 40)
+        picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+        session.messages[-1]["content"] += [picture] * images
+        wished(session, 0)
+        session.call("Edit", {"file_path": "a.py"}, "ok", idle=4000)
+        assert (session.request().collapse is None) is bool(images)
+
+
+def test_reasoning_that_was_removed_behind_a_span_does_not_come_back_with_a_summary() -> None:
+    session = Session(model="claude-opus-5-5")
+    for n in range(8):
+        session.call(*bash(n))
+        thinking = {"type": "thinking", "thinking": "hm", "signature": "s"}
+        session.messages[-2]["content"].insert(0, thinking)
+        session.request()
+        if n == 3:
+            session.messages += [{"role": "assistant", "content": "done"}, {"role": "user", "content": "second"}]
+    session.messages += [{"role": "assistant", "content": "done"}, {"role": "user", "content": "third"}]
+    session.now += 4000
+    assert session.request().count(Change.DROP) == 8
+    for n in range(8, 12):
+        session.call(*bash(n))
+    session.call("mmu_recall", {"summary": "In short.", "upto": "second"}, "Noted.", idle=4000)
+    assert session.request().collapse is None, "in the middle of a turn no reasoning can be removed"

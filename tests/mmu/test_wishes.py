@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from addon.mmu.view import acknowledged
+from addon.mmu.view import View, acknowledged
 from addon.mmu.wishes import Span, Wishes, names, read, span
 from addon.recall.spans import collapse, put_in
 from addon.wire import anthropic
@@ -101,8 +101,8 @@ def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() ->
     assert taken.splice.text.startswith(f"[mmu page {taken.page.id}: 3 messages, ")
     assert taken.splice.text.endswith("]\nIn short.")
     left = parse(taken.text)
-    assert [role for role, _ in roles(left)] == ["user", "user", "user", "assistant", "user"]
-    known = [{taken.splice.anchor: taken.splice}]
+    assert [role for role, _ in roles(left)] == ["user", "assistant", "user", "assistant", "user"]
+    known = [View("line", digests=left.digests, splices={taken.splice.anchor: taken.splice})]
     longer = conversation(*TALK, ("assistant", "third done"), ("user", "on"))
     again, done = put_in(longer, known, parse)
     assert roles(again)[:5] == roles(left)
@@ -114,7 +114,8 @@ def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() ->
 
     # a later span is counted in what the first one left
     more = collapse(again, Span(3, 6, "More, in short."))
-    both = [*known, {more.splice.anchor: more.splice}]
+    splices = {taken.splice.anchor: taken.splice, more.splice.anchor: more.splice}
+    both = [*known, View("line", digests=parse(more.text).digests, splices=splices)]
     last, done = put_in(longer, both, parse)
     assert set(done) == {taken.splice.anchor, more.splice.anchor}
     assert [words for _, words in roles(last)] == ["begin", "[mmu page " + taken.page.id[:2], "Do it\n now",

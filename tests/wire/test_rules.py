@@ -90,6 +90,9 @@ def test_what_the_client_got_wrong_itself_is_not_held_against_us(rule: rules.Rul
         {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "n", "input": {}}]},
         {"role": "user", "content": [{"type": "text", "text": " "}, {"type": "tool_result", "tool_use_id": "b"}]},
         {"role": "user", "content": []},
+        {"role": "system", "content": "note"},
+        {"role": "user", "content": "go on"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "n", "input": {}}]},
     ]
     mark = {"cache_control": {"type": "ephemeral"}}
     body = {"messages": wrong, "system": [{"type": "text", "text": str(n), **mark} for n in range(5)]}
