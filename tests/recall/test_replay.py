@@ -100,8 +100,11 @@ def test_the_newest_word_on_an_exchange_counts() -> None:
     old = hidden(ASKED, *ROUNDS)
     gone = Splice(old.anchor, 1, Change.ORIGINAL, "", None)
     back = hidden(ASKED, *ROUNDS, generation=2)
+    assert not expanded(NEXT, [line(gone)]).splices
+    assert not expanded(NEXT, [line(old)], {old.anchor}).splices
+    # what one line was refused is taken back for that line alone
     for known in ([line(old), line(gone)], [line(gone), line(old)]):
-        assert not expanded(NEXT, known).splices
+        assert dict(expanded(NEXT, known).splices) == line(old)
     for known in ([line(back), line(gone)], [line(old), line(back), line(gone)]):
         assert dict(expanded(NEXT, known).splices) == line(back)
     unfinished = hidden(ASKED, ROUNDS[0], finished=False)
