@@ -21,7 +21,8 @@ class Call:
     tool: str
     arguments: dict[str, Any]
     shape: str
-    """How the client spells the result: string, list, parts, image, empty or error."""
+    """How the client spells the result: string, list, parts, image, empty or error; `relay` for none: it is not shown
+    the call."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,21 @@ class Move:
     calls: tuple[Call, ...]
     human: str
     event: str
-    """Besides: "", retry, rewind, edit (the client clears an old result), compact, outage, touch or aside."""
+    """Besides: "", retry, rewind, edit (the client clears an old result), compact, outage, touch, aside, reminder (the
+    request has a word in it that no later one has) or broken (a response that would have been carried on ends)."""
+    apart: bool = False
+    """Whether hidden calls come first, each in an answer of its own."""
+
+    @property
+    def relays(self) -> bool:
+        return any(call.shape == "relay" for call in self.calls)
+
+
+def _recalls(*shapes: str) -> st.SearchStrategy[Call]:
+    given = st.fixed_dictionaries(
+        {"nth": st.integers(0, 3)}, optional={"lines": st.just("2-9"), "grep": st.sampled_from(["value_3", "(", "x"])}
+    )
+    return st.builds(Call, st.just("mmu_recall"), given, st.sampled_from(shapes))
 
 
 def _calls() -> st.SearchStrategy[Call]:
@@ -45,9 +60,6 @@ def _calls() -> st.SearchStrategy[Call]:
     )
     edit = st.fixed_dictionaries({"file_path": st.sampled_from(PATHS), "line": st.integers(1, 60)})
     run = st.fixed_dictionaries({"command": st.sampled_from(COMMANDS)})
-    recall = st.fixed_dictionaries(
-        {"nth": st.integers(0, 3)}, optional={"lines": st.just("2-9"), "grep": st.sampled_from(["value_3", "(", "x"])}
-    )
     odd = st.fixed_dictionaries({"what": st.text(max_size=5)})
     return st.one_of(
         st.builds(Call, st.just("Read"), read, shape),
@@ -55,11 +67,12 @@ def _calls() -> st.SearchStrategy[Call]:
         st.builds(Call, st.just("Bash"), run, shape),
         st.builds(Call, st.just("Edit"), edit, st.just("string")),
         st.builds(Call, st.just("mcp__x__odd"), odd, shape),
-        st.builds(Call, st.just("mmu_recall"), recall, st.just("error")),
+        _recalls("error", "relay", "relay"),
     )
 
 
-EVENTS = ("", "", "", "", "", "retry", "rewind", "edit", "compact", "outage", "touch", "aside")
+EVENTS = ("", "", "", "", "", "retry", "rewind", "edit", "compact", "outage", "touch", "aside",
+          "reminder", "broken")  # fmt: skip
 
 _step = st.builds(
     Move,
@@ -69,6 +82,7 @@ _step = st.builds(
     calls=st.lists(_calls(), min_size=1, max_size=3).map(tuple),
     human=st.sampled_from(["", "", "", "and now?"]),
     event=st.sampled_from(EVENTS),
+    apart=st.booleans(),
 )
 _pause = st.builds(
     Move,
@@ -79,6 +93,20 @@ _pause = st.builds(
     human=st.sampled_from(["go on", "thanks, next"]),
     event=st.sampled_from(EVENTS),
 )
+_recall = st.builds(
+    Move,
+    idle=st.sampled_from([2.0, 2.0, 400.0]),
+    think=st.booleans(),
+    say=st.sampled_from(["", "I look again.", "I look for long. " * 8]),
+    calls=st.tuples(st.lists(_calls(), max_size=2), st.lists(_recalls("relay"), min_size=1, max_size=2)).map(
+        lambda some: (*some[0], *some[1])
+    ),
+    human=st.sampled_from(["", "", "and now?"]),
+    event=st.sampled_from(EVENTS),
+    apart=st.booleans(),
+)
+LONGED = st.lists(st.one_of(_recall, _recall, _step, _pause), min_size=2, max_size=10)
+"""Moves of a model that asks for what has left, for behind a start that lets something leave."""
 MOVES = st.lists(st.one_of(_step, _step, _step, _pause), min_size=4, max_size=16)
 
 
@@ -127,7 +155,7 @@ class Project:
         elif call.shape == "image":
             source = {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}
             block["content"] = [{"type": "image", "source": source}, {"type": "text", "text": words or "-"}]
-        elif call.shape == "error":
+        elif call.shape in ("error", "relay"):
             block |= {"content": words, "is_error": True}
         elif call.shape != "empty":
             block["content"] = words

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from addon.keeper import _row, _view
+from addon.call import Call as UnderWay
+from addon.keeper import Name, _row, _view
 from addon.mmu.evict import Policy
+from addon.mmu.handle import PREFIX
+from addon.mmu.page import NAME
 from addon.mmu.plan import Plan, plan, rewrite, without_new
-from addon.mmu.view import Change, Descent, Splice, View, restore
+from addon.mmu.view import DIGEST, Change, Descent, Splice, View, restore
 from addon.recall import patch
 from addon.recall.offer import OFFER
+from addon.recall.relay import Relay
+from addon.recall.replay import Expanded, expanded
+from addon.watch.metrics import Metrics
 from addon.wire import anthropic, rules
 from addon.wire.conversation import Conversation
 from storage import records
-from tests.mmu.sessions import COMMANDS, MOVES, PATHS, Call, Move, Project, spell
+from tests.mmu.relaying import Pager, recalled, respond, withdrawn
+from tests.mmu.sessions import COMMANDS, LONGED, MOVES, PATHS, Call, Move, Project, spell
 from tests.upstream.direct import TOOL, text, user
 from tests.upstream.provider import MESSAGES, Provider
 
@@ -70,6 +78,17 @@ class Play:
     count: int = 0
     plans: list[Plan] = field(default_factory=list)
     handles: list[str] = field(default_factory=list)
+    loose: dict[str, dict[str, Splice]] = field(default_factory=dict)
+    """Hidden exchanges that were made in an outage, by line."""
+    shown: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = field(default_factory=dict)
+    """By anchor, the message that a hidden exchange was shown as, the one before it, and what that one said."""
+    carried: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """By line, the anchor of an exchange and what the provider has seen when it had gone on with it."""
+    found: Expanded = field(default_factory=lambda: Expanded(""))
+    """The hidden exchanges in the request under way."""
+    relayed: str = ""
+    """The anchor of the exchange that the last response hides."""
+    hidden: int = 0
 
     def body(self) -> bytes:
         self.count += 1
@@ -87,11 +106,15 @@ class Play:
         parts: dict[str, Any] = {"model": self.model, "max_tokens": 100, "tools": TOOLS, "system": system}
         return spell({**parts, "messages": messages} if self.style % 2 else {"messages": messages, **parts}, self.style)
 
-    def request(self, move: Move, *, outage: bool = False) -> dict[str, Any]:
-        """One request: plan, check every invariant, send. Returns the provider's answer."""
-        body = self.body()
+    def request(self, move: Move, *, outage: bool = False) -> dict[str, Any] | None:
+        """One request: plan, check every invariant, send. Returns the answer that the client gets, if it gets one."""
+        asked = anthropic.parse(self.body())
+        self.found = found = expanded(asked, [*(v.splices for v in self.lines.values()), *self.loose.values()])
+        body = found.text.encode()
         client = anthropic.parse(body)
-        draft = self.plan(client, f"line-{len(self.lines)}")
+        assert rules.worsened(asked, client) == []
+        self.complete(asked, found)
+        draft = self.plan(asked, client, f"line-{len(self.lines)}")
         if outage:
             draft = without_new(draft)
         out = rewrite(client, draft.table, draft.splices)
@@ -108,12 +131,14 @@ class Play:
         self.monotone(draft, out)
         self.keep(draft, out, outage)
         if not outage:
-            self.same_again(client, out)
-        return self.send(move, out)
+            self.loose.pop(draft.view.id, None)
+            self.same_again(asked, out)
+        self.stands(out)
+        return self.send(move, draft, asked, out, outage)
 
-    def plan(self, client: Conversation, fresh: str) -> Plan:
-        """The plan, with the answers to recalls as the hooks would have them."""
-        asked = {call: patch.answered(ask, self.pages) for call, ask in patch.asks(client).items()}
+    def plan(self, asked: Conversation, client: Conversation, fresh: str) -> Plan:
+        """The plan, with the answers to recalls as the pager would have them: to those that the client was shown."""
+        answers = {call: patch.answered(ask, self.pages).text for call, ask in patch.asks(asked).items()}
         return plan(
             client,
             list(self.lines.values()),
@@ -122,8 +147,31 @@ class Play:
             lambda words, _: len(words) // 4,
             fresh,
             offer=OFFER,
-            answers={call: answered.text for call, answered in asked.items()},
+            answers=answers,
+            relayed=self.found.splices,
         )
+
+    def complete(self, asked: Conversation, found: Expanded) -> None:
+        """What was hidden is back where its message is, and taken out again it leaves what the client sent."""
+        back = withdrawn(json.loads(found.text)["messages"], found.splices.values())
+        assert list(map(meaning, back)) == list(map(meaning, json.loads(asked.text)["messages"]))
+        places = {id(message): n for n, message in enumerate(self.messages)}
+        for anchor, (shown, before, said) in self.shown.items():
+            at = places.get(id(shown))
+            if at is not None and at + 1 < len(places) and self.messages[at - 1] is before and meaning(before) == said:
+                assert anchor in found.splices
+
+    def stands(self, out: bytes) -> None:
+        """Every page that was recalled unseen is there in full, or was evicted and has a handle that resolves."""
+        results = {
+            b["tool_use_id"]: b.get("content")
+            for m in json.loads(out)["messages"] if m["role"] == "user" and isinstance(m["content"], list)
+            for b in m["content"] if b["type"] == "tool_result"
+        }  # fmt: skip
+        for call, words in recalled(self.found.splices.values()).items():
+            if results[call] != words:
+                assert results[call].startswith(PREFIX)
+                assert self.pages[results[call].removeprefix(PREFIX).partition(":")[0]] == words
 
     def untouched(self, client: Conversation, draft: Plan, out: bytes) -> None:
         """Outside splices every byte is the client's: blanking what was replaced makes both bodies equal."""
@@ -173,6 +221,10 @@ class Play:
             before = self.sent[line.parent.id]
             upto = line.seen if draft.epoch is None else min(line.seen, draft.epoch.start)
             assert now[:upto] == before[:upto]
+            anchor, seen = self.carried.pop(line.parent.id, ("", []))
+            unchanged = DIGEST * line.seen >= len(line.parent.digests)
+            if anchor in self.found.splices and unchanged and draft.epoch is None:
+                assert now[: len(seen)] == seen
         if line.how is Descent.REPEATED and len(now) < len(self.sent[draft.view.id]):
             return
         self.sent[draft.view.id] = now
@@ -186,26 +238,54 @@ class Play:
         else:
             self.lines[draft.view.id] = replace(draft.view, requests=draft.view.requests - 1)
 
-    def same_again(self, client: Conversation, out: bytes) -> None:
+    def same_again(self, asked: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""
-        again = self.plan(client, "new")
+        self.found = expanded(asked, [view.splices for view in self.lines.values()])
+        client = anthropic.parse(self.found.text.encode())
+        again = self.plan(asked, client, "new")
         assert again.line.how is Descent.REPEATED
         assert rewrite(client, again.table, again.splices) == out
 
-    def send(self, move: Move, out: bytes) -> dict[str, Any]:
-        content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}] if move.think else []
-        content += [text(move.say)] if move.say else []
-        content += [{"type": "tool_use", "name": c.tool, "input": self.given(c)} for c in move.calls]
-        if not move.say and not move.calls:
-            content.append(text("done"))
-        self.provider.script("s", lambda _: {"content": content})
-        headers = {
-            "anthropic-version": "2023-06-01", "x-upstream-clock": str(self.now), "x-upstream-script": "s",
-            "x-upstream-session": "p",
-        }  # fmt: skip
-        answer = self.provider.handle("POST", MESSAGES, headers, out, out)
-        assert answer.status == 200, self.provider.log[-1].violation
-        return answer.payload
+    def send(self, move: Move, draft: Plan, asked: Conversation, out: bytes, outage: bool) -> dict[str, Any] | None:
+        offered = any(splice.change is Change.TOOL for splice in draft.splices.values())
+        relays = offered and move.relays
+        told = self.told(move, relays)
+        self.relayed = ""
+
+        def ask(body: bytes) -> dict[str, Any]:
+            content = next(told)
+            self.provider.script("s", lambda _: {"content": content})
+            headers = {
+                "anthropic-version": "2023-06-01", "x-upstream-clock": str(self.now), "x-upstream-script": "s",
+                "x-upstream-session": "p",
+            }  # fmt: skip
+            answer = self.provider.handle("POST", MESSAGES, headers, body, body)
+            assert answer.status == 200, self.provider.log[-1].violation
+            return answer.payload
+
+        first = ask(out)
+        if not relays:
+            return first
+        pager = Pager(self, through_the_store, outage=outage)
+        call = UnderWay(Name("t", "o", "h"), anthropic.parse(self.found.text.encode()), draft, b"", True, not outage)
+        call.client = asked
+        shown, last = respond(Relay(call, out, pager, Metrics()), first, ask, broken=move.event == "broken")
+        self.hidden += 1
+        self.relayed = pager.anchor
+        if last:
+            self.carried[draft.view.id] = pager.anchor, [meaning(m) for m in json.loads(last)["messages"]]
+        return shown
+
+    def told(self, move: Move, relays: bool) -> Iterator[list[dict[str, Any]]]:
+        """What the model says: one answer, or several where it is carried on."""
+        recalls = [c for c in move.calls if c.tool == NAME]
+        others = [c for c in move.calls if c.tool != NAME]
+        rounds = [[c] for c in recalls] + [others] if move.apart else [list(move.calls), *([] if others else [[]])]
+        for calls in rounds if relays else [list(move.calls)]:
+            content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}] if move.think else []
+            content += [text(move.say)] if move.say else []
+            content += [{"type": "tool_use", "name": c.tool, "input": self.given(c)} for c in calls]
+            yield content if calls or move.say else [*content, text("done")]
 
     def given(self, call: Call) -> dict[str, Any]:
         """The call's arguments; a recall names a page whose handle the model has seen, if there is one."""
@@ -217,13 +297,22 @@ class Play:
 
     def play(self, moves: list[Move]) -> None:
         for move in moves:
-            outage = move.event == "outage"
-            answer = self.request(move, outage=outage)
-            if move.event == "retry":
+            before = self.messages[-1]
+            if move.event == "reminder" and not (self.model == BOUND and self.thinks(move)):
+                self.messages[-1] = {"role": "user", "content": [*before["content"], text("By the way.")]}
+            answer = self.request(move, outage=move.event == "outage")
+            if answer is None:
+                answer = self.request(replace(move, event="", say="Again. " + move.say))
+            elif move.event == "retry":
                 self.request(move)
+            self.messages[-1] = before
+            assert answer is not None
             self.messages.append({"role": "assistant", "content": answer["content"]})
+            if self.relayed and move.event != "reminder":
+                self.shown[self.relayed] = self.messages[-1], before, meaning(before)
             calls = [b["id"] for b in answer["content"] if b["type"] == "tool_use"]
-            back = [self.project.result(c, i) for c, i in zip(move.calls, calls, strict=True)]
+            asked = [c for c in move.calls if not (self.relayed and c.tool == NAME)]
+            back = [self.project.result(c, i) for c, i in zip(asked, calls, strict=True)]
             said = move.human or ("" if calls else "go on")
             self.messages.append({"role": "user", "content": [*back, *([text(said)] if said else [])]})
             self.now += move.idle
@@ -231,7 +320,7 @@ class Play:
 
     def accident(self, move: Move) -> None:
         """What clients do to their own history. With bound reasoning these would be the client's own mistake."""
-        thinking = any(b["type"] == "thinking" for m in self.messages for b in m["content"] if isinstance(b, dict))
+        thinking = self.thinks()
         if move.event == "rewind" and len(self.messages) > 4:
             del self.messages[len(self.messages) // 2 | 1 :]
             self.messages[-1:] = [user("another way")] if len(self.messages) % 2 else [self.messages[-1]]
@@ -254,6 +343,11 @@ class Play:
             self.request(replace(move, calls=(), think=False, say="A title"))
             self.messages[-1] = kept
 
+    def thinks(self, move: Move | None = None) -> bool:
+        """Whether there is reasoning in the transcript, or will be."""
+        blocks = (b for m in self.messages for b in m["content"] if isinstance(b, dict))
+        return (move is not None and move.think) or any(b["type"] == "thinking" for b in blocks)
+
     def mend(self) -> None:
         """Answer calls that a rewind left open, as clients do."""
         before = self.messages[-2]["content"] if len(self.messages) > 1 else []
@@ -275,6 +369,8 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, mode
     play.play(moves)
     for change in {s.change for p in play.plans for s in p.new}:
         event(change.value)
+    if play.hidden:
+        event("hides")
 
 
 @settings(FEW, max_examples=100)
@@ -283,16 +379,29 @@ def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: i
     Play(FREE, style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
 
 
+READ = Call("Read", {"file_path": PATHS[0], "limit": 60}, "string")
+RUN = Call("Bash", {"command": COMMANDS[0]}, "string")
+START = [Move(2.0, True, "I look.", calls, "", "") for calls in ((READ,), (READ,), (RUN,), (RUN,), (RUN,))]
+COLD = Move(400.0, True, "Done.", (), "go on", "")
+
+
+@settings(FEW, max_examples=300)
+@given(LONGED, st.integers(0, 7), st.sampled_from([BOUND, FREE]), st.booleans(), st.booleans())
+def test_sessions_with_hidden_recalls_keep_every_invariant(
+    moves: list[Move], style: int, model: str, caching: bool, think: bool
+) -> None:
+    play = Play(model, style, caching=caching)
+    play.play([*(replace(move, think=think) for move in [*START, COLD]), *moves])
+    event(f"{min(play.hidden, 4)} hide")
+    event(f"{play.hidden and play.carried and model}")
+
+
 def test_a_played_session_folds_evicts_and_drops() -> None:
     """The properties above would hold of a planner that does nothing; this one shows that it does something."""
-    read = Call("Read", {"file_path": PATHS[0], "limit": 60}, "string")
-    run = Call("Bash", {"command": COMMANDS[0]}, "string")
-    moves = [Move(2.0, True, "I look.", calls, "", "") for calls in ((read,), (read,), (run,), (run,), (run,))]
-    cold = Move(400.0, True, "Done.", (), "go on", "")
     usual = {Change.FOLD, Change.EVICT, Change.TOOL}
     for model, expected in ((FREE, usual), (BOUND, usual | {Change.DROP})):
         play = Play(model, 0)
-        play.play([*moves, cold, *moves])
+        play.play([*START, COLD, *START])
         assert {s.change for p in play.plans for s in p.new} == expected
 
 
