@@ -51,9 +51,14 @@ class Pager:
         self.anchor = ""
 
     async def answers(
-        self, name: Name, splices: Mapping[str, Splice], asks: Mapping[str, Ask], standing: Mapping[str, str]
+        self,
+        name: Name,
+        conversation: Conversation,
+        splices: Mapping[str, Splice],
+        asks: Mapping[str, Ask],
+        standing: Mapping[str, str],
     ) -> dict[str, patch.Answered]:
-        del name
+        del name, conversation
         own = pages_of(splices)
         texts = {page: text for page, text in self.there.pages.items() if page in own}
         return {call: patch.answered(ask, texts, standing) for call, ask in asks.items()}
