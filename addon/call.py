@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from addon.keeper import Name
 from addon.mmu.plan import Plan
 from addon.recall.patch import Answered
+from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from addon.wire.usage import Usage
 
@@ -21,6 +22,7 @@ class PassThrough(Exception):
 class Call:
     """A managed request under way."""
 
+    api: Api
     name: Name
     conversation: Conversation
     """The request as it was planned."""

@@ -36,7 +36,8 @@ from addon.recover import recover
 from addon.upstream import PARENT
 from addon.watch import flowlist, site
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic
+from addon.wire import apis
+from addon.wire.api import Api
 from addon.wire.usage import Usage
 from storage.errors import StoreError
 from storage.tiers import Hierarchy
@@ -117,7 +118,7 @@ class Mitmmu:
             return
         if any(mode.startswith("reverse") for mode in ctx.options.mode):
             return  # it has one destination, and that was chosen by hand
-        quoted = "|".join(map(re.escape, [*anthropic.HOSTS, site.HOST, *settings.hosts]))
+        quoted = "|".join(map(re.escape, [*apis.HOSTS, site.HOST, *settings.hosts]))
         ctx.options.update(allow_hosts=[rf"^({quoted})(:\d+)?$"])
 
     def done(self) -> asyncio.Future[None]:
@@ -154,7 +155,7 @@ class Mitmmu:
     # -- request
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        if self._is_llm_call(flow) or site.visit(flow) is not None:
+        if self._api(flow) is not None or site.visit(flow) is not None:
             flow.request.stream = False  # a streamed body could not be rewritten, nor kept from going on
 
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -162,13 +163,14 @@ class Mitmmu:
         if visit is not None:
             await self._show_site(flow, visit)
             return
-        if not self._is_llm_call(flow):
+        api = self._api(flow)
+        if api is None:
             return
         self.metrics.add("mmu_requests_total")
         assert self.settings is not None
         now = self._now(flow, self.settings)
         try:
-            await self._manage(flow, self.settings, now)
+            await self._manage(flow, api, self.settings, now)
         except PassThrough as reason:
             self._passed(flow, str(reason))
         except asyncio.CancelledError:  # escaping a hook it would leave the flow hanging
@@ -178,19 +180,16 @@ class Mitmmu:
             logger.exception("mitmmu: planning failed; the request passes untouched")
             self._passed(flow, "failure in mitmmu")
 
-    def _is_llm_call(self, flow: http.HTTPFlow) -> bool:
+    def _api(self, flow: http.HTTPFlow) -> Api | None:
+        """The API that a flow speaks, None for one that is not an LLM call."""
         settings = self.settings
         if settings is None or settings.mode is Mode.OFF or flow.request.method != "POST" or flow.is_replay:
-            return False
+            return None
         path = flow.request.path.partition("?")[0]
-        if not path.endswith(anthropic.PATH):
-            return False
         host = flow.request.pretty_host.lower()
         named = {host, f"{host}:{flow.request.port}", flow.request.host.lower()}
-        if not named.isdisjoint(anthropic.HOSTS):
-            return path == anthropic.PATH
-        # Gateways may have a path of their own before the API's.
-        return flow.client_conn.proxy_mode.type_name == "reverse" or not named.isdisjoint(settings.hosts)
+        trusted = flow.client_conn.proxy_mode.type_name == "reverse" or not named.isdisjoint(settings.hosts)
+        return apis.spoken(path, named, trusted=trusted)
 
     def _now(self, flow: http.HTTPFlow, settings: Settings) -> float:
         if settings.header_clock:
@@ -201,14 +200,14 @@ class Mitmmu:
                 logger.warning("mitmmu: x-mmu-clock is not a number of seconds: %r", stated)
         return time.time()
 
-    async def _manage(self, flow: http.HTTPFlow, settings: Settings, now: float) -> None:
+    async def _manage(self, flow: http.HTTPFlow, api: Api, settings: Settings, now: float) -> None:
         if self.pager is None and self.opening is not None:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
         if self.pager is None or self.accounts is None:
             raise PassThrough("store not open")
         body = self._body(flow)
         headers = flow.request.headers
-        call, sent = await self.pager.handle(body, headers, now, settings, can_relay=self.can_relay)
+        call, sent = await self.pager.handle(api, body, headers, now, settings, can_relay=self.can_relay)
         flow.mmu = call  # type: ignore[attr-defined]
         observing = settings.mode is Mode.OBSERVE
         if observing:

@@ -10,7 +10,7 @@ from typing import Any
 
 from addon.call import Call
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic, sse
+from addon.wire import sse
 from addon.wire.anthropic_reply import Speech
 
 logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ class Observer:
 
 
 def _hear(call: Call, event: sse.Event) -> None:
-    call.usage = anthropic.stream_usage(event.name, event.data, call.usage)
-    call.transformed = call.transformed or anthropic.drops_reasoning(event.name, event.data)
+    call.usage = call.api.stream_usage(event.name, event.data, call.usage)
+    call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)
 
 
 def is_stream(content_type: str) -> bool:
@@ -62,7 +62,7 @@ def hear_whole(call: Call, content_type: str, body: bytes) -> None:
     payload = _message(body)
     report = payload.get("usage") if payload is not None else None
     if isinstance(report, dict):
-        call.usage = anthropic.usage(report)
+        call.usage = call.api.usage(report)
 
 
 def said(content_type: str, body: bytes) -> Speech | None:

@@ -25,7 +25,9 @@ from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
 from addon.recall.replay import expanded, hidden, taken_back
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic, clients, rules
+from addon.wire import clients, rules
+from addon.wire.api import Api
+from addon.wire.apis import APIS
 from addon.wire.conversation import Conversation
 from addon.wire.scan import Malformed
 from storage.errors import StoreError
@@ -53,8 +55,7 @@ class Recent(OrderedDict[str, Conversation]):
         self.size = 0
         self._lock = threading.Lock()
 
-    def put(self, conversation: Conversation) -> None:
-        key = anthropic.key(conversation)
+    def put(self, key: str, conversation: Conversation) -> None:
         with self._lock:
             old = self.pop(key, None)
             self.size += len(conversation.text) - (len(old.text) if old is not None else 0)
@@ -63,10 +64,29 @@ class Recent(OrderedDict[str, Conversation]):
                 self.size -= len(self.popitem(last=False)[1].text)
 
 
+class Readings:
+    """Reads requests of one API, and remembers them, as its clients send them and as they leave."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.received, self.expanded, self.sent = Recent(), Recent(), Recent()
+
+    def read(self, body: bytes, among: Recent) -> Conversation:
+        """Read a request with the help of those `among` which it belongs; it is one of them from then on. Malformed."""
+        conversation = self.api.parse(body, among)
+        among.put(self.api.key(conversation), conversation)
+        return conversation
+
+    def knows(self, body: bytes) -> bool:
+        """Whether most of a request was probably read for an earlier one."""
+        return self.api.likely_key(body) in self.received
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as the planner gets it."""
 
+    api: Api
     name: Name
     conversation: Conversation
     """As it is planned: with the hidden exchanges that belong to it."""
@@ -91,46 +111,56 @@ class Pager:
         self.metrics = metrics
         self.counter = counter
         self._key = key
-        self._sent, self._received, self._expanded = Recent(), Recent(), Recent()
+        self._readings: dict[str, Readings] = {}
         self._loose: OrderedDict[str, dict[str, Splice]] = OrderedDict()
         """Hidden exchanges that the store did not take when they were made, by line."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
-        self, body: bytes, headers: Mapping[str, str], now: float, settings: Settings, *, can_relay: bool = False
+        self,
+        api: Api,
+        body: bytes,
+        headers: Mapping[str, str],
+        now: float,
+        settings: Settings,
+        *,
+        can_relay: bool = False,
     ) -> tuple[Call, bytes]:
         """What becomes of a request, and the body to send. Raises PassThrough, or anything a bug may raise.
 
         `can_relay` says that its response can be carried on when the provider has ended it.
         """
-        conversation = await self._parse(body)
+        conversation = await self._parse(api, body)
         session = clients.session(headers)
+        # The same words in another API are another line.
+        spelled = "" if api is APIS[0] else f"{api.NAME}:"
         name = Name(
             tenant=tenant(self._key, headers, conversation.options.get("metadata"), session),
-            opening=conversation.opening,
-            head=conversation.head,
-            session=session,
+            opening=spelled + conversation.opening,
+            head=spelled + conversation.head,
+            session=session and spelled + session,
             client=clients.client(headers),
         )
-        way = chosen(settings.recall, name.client, can_relay=can_relay)
+        way = chosen(settings.recall, name.client, can_relay=can_relay and api.RELAYS)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             compacting = clients.compacts(headers)
-            offer = offered(conversation, way)
-            request = Request(name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
+            offer = offered(api, conversation, way)
+            request = Request(api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
             return await self._commit(request, relays=way is Recall.RELAY)
 
-    async def _parse(self, body: bytes) -> Conversation:
+    def _of(self, api: Api) -> Readings:
+        return self._readings.setdefault(api.NAME, Readings(api))
+
+    async def _parse(self, api: Api, body: bytes) -> Conversation:
+        readings = self._of(api)
         try:
-            if len(body) > LARGE and anthropic.likely_key(body) not in self._received:
-                conversation = await asyncio.to_thread(anthropic.parse, body, self._received)
-            else:
-                conversation = anthropic.parse(body, self._received)
+            if len(body) > LARGE and not readings.knows(body):
+                return await asyncio.to_thread(readings.read, body, readings.received)
+            return readings.read(body, readings.received)
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
             raise PassThrough("malformed") from None
-        self._received.put(conversation)
-        return conversation
 
     async def _commit(self, request: Request, *, relays: bool) -> tuple[Call, bytes]:
         """Plan, check and store, again if another writer was first. Returns what is to be sent.
@@ -183,6 +213,7 @@ class Pager:
         """The call; `answers` is None where the store did not take the plan."""
         offered = any(splice.change is Change.TOOL for splice in draft.splices.values())
         return Call(
+            request.api,
             request.name,
             request.conversation,
             draft,
@@ -201,18 +232,21 @@ class Pager:
         came where that would not be sound."""
         loose = [made for line, made in self._loose.items() if any(view.id == line for view in known)]
 
+        def reread(text: str) -> Conversation:
+            return self._reread(request.api, text)
+
         def work() -> Request:
             splices = [*(view.splices for view in known), *loose]
             as_it_came = replace(request, conversation=request.client, body=request.original, relayed={})
             found = expanded(request.client, splices)
-            conversation = self._reread(found.text) if found.splices else request.client
+            conversation = reread(found.text) if found.splices else request.client
             if back := taken_back(conversation, found.splices, known):
                 found = expanded(request.client, splices, back)
-                conversation = self._reread(found.text) if found.splices else request.client
-            conversation, summed = spans.put_in(conversation, known, self._reread)
+                conversation = reread(found.text) if found.splices else request.client
+            conversation, summed = spans.put_in(request.api, conversation, known, reread)
             if not found.splices and not summed:
                 return as_it_came
-            if broken := rules.worsened(request.client, conversation):
+            if broken := rules.worsened(request.client, conversation, request.api.RULES):
                 self.metrics.add("mmu_broken_rules_total")
                 logger.error("mitmmu: what the client was not shown could not be put back: %s", "; ".join(broken))
                 return as_it_came
@@ -251,7 +285,7 @@ class Pager:
         def work() -> tuple[Request, Plan, bytes]:
             draft = made(request)
             if draft.collapse is not None and not replay_only:
-                taken = spans.collapse(request.conversation, draft.collapse)
+                taken = spans.collapse(request.api, request.conversation, draft.collapse)
                 summed = self._collapsed(request, taken, known)
                 if summed is not None:
                     # It goes on the same line, which its messages do not show any more.
@@ -271,8 +305,8 @@ class Pager:
         refused = (view.splices.get(taken.splice.anchor) for view in known)
         if any(splice is not None and splice.change is Change.ORIGINAL for splice in refused):
             return None
-        conversation = self._reread(taken.text)
-        if rules.worsened(request.conversation, conversation):
+        conversation = self._reread(request.api, taken.text)
+        if rules.worsened(request.conversation, conversation, request.api.RULES):
             return None
         relayed = {**request.relayed, taken.splice.anchor: taken.splice}
         return replace(request, conversation=conversation, body=conversation.text.encode(), relayed=relayed)
@@ -291,14 +325,14 @@ class Pager:
         self.keeper.sent_unstored(request.name, draft)
         return request, draft, sent
 
-    def _reread(self, text: str) -> Conversation:
-        conversation = anthropic.parse(text.encode("utf-8"), self._expanded)
-        self._expanded.put(conversation)
-        return conversation
+    def _reread(self, api: Api, text: str) -> Conversation:
+        readings = self._of(api)
+        return readings.read(text.encode("utf-8"), readings.expanded)
 
-    def sent(self, body: bytes) -> Conversation:
+    def sent(self, api: Api, body: bytes) -> Conversation:
         """A request as it left, read again. Malformed never happens to one that was checked."""
-        return anthropic.parse(body, self._sent)
+        readings = self._of(api)
+        return readings.read(body, readings.sent)
 
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
         """Answers to the recalls whose refusals this request brings, by call id."""
@@ -380,23 +414,22 @@ class Pager:
 
     def _checked(self, request: Request, draft: Plan, notes: list[str]) -> tuple[Plan, bytes]:
         """The rewritten body, if it breaks no rule; else without what is new; else the original."""
-        conversation = request.conversation
+        conversation, readings = request.conversation, self._of(request.api)
         for candidate in (draft, without_new(draft)):
             if not candidate.splices:
                 return candidate, request.body
             sent = rewrite(conversation, candidate.table, candidate.splices)
             try:
-                parsed = anthropic.parse(sent, self._sent)
+                parsed = readings.read(sent, readings.sent)
                 pardoned = {
                     e.block.call
                     for e in candidate.table.entries
                     if (s := candidate.splices.get(e.anchor)) is not None and s.pardons
                 }
-                broken = rules.broken(conversation, parsed, pardoned)
+                broken = rules.broken(conversation, parsed, pardoned, request.api.RULES)
             except Malformed as error:
                 broken = [str(error)]
             if not broken:
-                self._sent.put(parsed)
                 return candidate, sent
             self.metrics.add("mmu_broken_rules_total")
             notes.append(f"held back: {broken[0]}")
@@ -409,7 +442,7 @@ class Pager:
         if not call.stored or not isinstance(self.keeper, Keeper):
             return
         state: dict[str, Any] = {} if anchors else {"hands_off": refusal[:200]}
-        if anthropic.says_bound(refusal):
+        if call.api.says_bound(refusal):
             state["bound"] = True
         for _ in range(3):
             known = await self._known(call.name) or []

@@ -12,7 +12,6 @@ from addon.mmu.plan import rewrite, without_new
 from addon.pager import Pager
 from addon.resend import resend
 from addon.watch import flowlist
-from addon.wire import anthropic
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     assert flow.response is not None
     refusal = flow.response.get_text(strict=False) or ""
     longer = len(flow.request.raw_content or b"") > len(call.original)
-    if not anthropic.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
+    if not call.api.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
     conversation, replay = draft.before or (call.conversation, without_new(draft))
@@ -55,6 +54,6 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     pager.metrics.add("mmu_resent_total", result="refused")
     flowlist.note(flow, "refused, and so was the original")
     last = flow.response.get_text(strict=False) or ""
-    if draft.new and anthropic.refusal_text(last) != anthropic.refusal_text(refusal):
+    if draft.new and call.api.refusal_text(last) != call.api.refusal_text(refusal):
         # Refused for different reasons: what was new is at fault for the first of them.
         await pager.poison(call, [s.anchor for s in draft.new], refusal)

@@ -17,6 +17,7 @@ from addon.mmu.view import View
 from addon.options import OPTIONS, Recall, read
 from addon.recall.offer import chosen, offered
 from addon.vocabulary import load
+from addon.wire import anthropic
 from addon.wire.anthropic import parse
 from addon.wire.clients import client
 from addon.wire.conversation import Conversation
@@ -50,7 +51,7 @@ class Planner:
             self.policy,
             self.counter.quick,
             f"line-{len(self.lines)}",
-            offer=offered(conversation, chosen(Recall.AUTO, client(self.session.headers()), can_relay=True)),
+            offer=offered(anthropic, conversation, chosen(Recall.AUTO, client(self.session.headers()), can_relay=True)),
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))

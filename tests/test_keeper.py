@@ -143,7 +143,7 @@ async def test_a_line_is_as_young_as_the_last_request_that_carried_it_on(url: st
     pager = Pager(keeper, KEY, Metrics(), Counter())
     settings = options.read({name: default for name, (default, _) in options.OPTIONS.items()}, {})
     body = {"model": "claude-opus-4-8", "max_tokens": 9, "messages": messages(1)}
-    call, _ = await pager.handle(json.dumps(body).encode(), {"x-api-key": "k"}, 1000.0, settings)
+    call, _ = await pager.handle(anthropic, json.dumps(body).encode(), {"x-api-key": "k"}, 1000.0, settings)
     call.began -= 400
     assert await pager.keep(call, "relay@1:0:t", "{}")
     [view] = await keeper.known(call.name)

@@ -9,7 +9,6 @@ Every answer is final: what cannot be had is said, and what to do instead, so th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,31 +18,27 @@ from typing import Any
 import re2
 
 from addon.mmu.handle import PREFIX
-from addon.mmu.page import NAME, asked
+from addon.mmu.page import asked
 from addon.mmu.wishes import Wishes
 from addon.mmu.wishes import read as read_wishes
 from addon.wire.clients import numbered
 
-TOOL: Mapping[str, Any] = {
-    "name": NAME,
-    "description": (
-        f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "
-        "`lines` (\"40-80\") or `grep` (a regular expression) give parts of a long one. You may also say what the "
-        "conversation can do without: `release`, or `summary` with `upto`."
-    ),
-    "input_schema": {
-        "type": "object",
-        "properties": {
-            "page": {"type": "string", "description": "ID, or several separated by spaces"},
-            "lines": {"type": "string"},
-            "grep": {"type": "string"},
-            "release": {"type": "string", "description": "files or commands, one a line, whose results can go"},
-            "summary": {"type": "string", "description": "to stand for all before the user message that begins `upto`"},
-            "upto": {"type": "string"},
-        },
+DESCRIPTION = (
+    f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "
+    "`lines` (\"40-80\") or `grep` (a regular expression) give parts of a long one. You may also say what the "
+    "conversation can do without: `release`, or `summary` with `upto`."
+)
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "page": {"type": "string", "description": "ID, or several separated by spaces"},
+        "lines": {"type": "string"},
+        "grep": {"type": "string"},
+        "release": {"type": "string", "description": "files or commands, one a line, whose results can go"},
+        "summary": {"type": "string", "description": "to stand for all before the user message that begins `upto`"},
+        "upto": {"type": "string"},
     },
 }
-DEFINITION = json.dumps(TOOL, ensure_ascii=False, separators=(",", ":"))
 
 PAGES = 8
 """Pages in one call."""

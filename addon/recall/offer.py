@@ -10,10 +10,9 @@ from __future__ import annotations
 from addon.mmu.page import NAME
 from addon.mmu.plan import Offer
 from addon.options import Recall
-from addon.recall.answer import DEFINITION
+from addon.recall.answer import DESCRIPTION, SCHEMA
+from addon.wire.api import Api
 from addon.wire.conversation import Conversation
-
-OFFER = Offer(NAME, DEFINITION)
 
 PATIENT_CLIENTS = frozenset({"claude-cli"})
 """Clients seen to answer an unknown tool with an error under the same call id, and to go on."""
@@ -28,8 +27,13 @@ def chosen(wanted: Recall, client: str, *, can_relay: bool) -> Recall:
     return Recall.OFF
 
 
-def offered(conversation: Conversation, way: Recall) -> Offer | None:
+def offer(api: Api) -> Offer:
+    """The tool as an API spells it."""
+    return Offer(NAME, api.tool(NAME, DESCRIPTION, SCHEMA))
+
+
+def offered(api: Api, conversation: Conversation, way: Recall) -> Offer | None:
     """The tool, if this request may carry it."""
     choice = conversation.options.get("tool_choice")
     free = choice is None or (isinstance(choice, dict) and choice.get("type") == "auto")
-    return OFFER if way is not Recall.OFF and free else None
+    return offer(api) if way is not Recall.OFF and free else None

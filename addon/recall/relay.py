@@ -23,6 +23,7 @@ from addon.recall.patch import Answered, unavailable
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic_expand, exchange
 from addon.wire.anthropic_reply import Speech
+from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
 from addon.wire.rules import BREAKPOINTS
@@ -53,7 +54,7 @@ class Keeping(Protocol):
 
     async def keep(self, call: Call, anchor: str, text: str | None) -> bool: ...
 
-    def sent(self, body: bytes) -> Conversation: ...
+    def sent(self, api: Api, body: bytes) -> Conversation: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Relay:
             await self._keep([*self.rounds, made], speech, asks=next(iter(texts)))
         self.rounds.append(made)
         self._texts.append(texts)
-        sent = self._pager.sent(self._body)
+        sent = self._pager.sent(self.call.api, self._body)
         room = BREAKPOINTS - sent.breakpoints
         return GoesOn(anthropic_expand.carried_on(sent, self.rounds, room=room))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from addon.mmu.handle import PREFIX
 from addon.recall import desk
-from addon.recall.answer import TOOL, answer, read
+from addon.recall.answer import DESCRIPTION, SCHEMA, answer, read
 from addon.recall.mcp import Result
 from storage.errors import StoreError
 
@@ -25,7 +25,7 @@ INSTRUCTIONS = (
     "`recall` gives the exact text behind it; `search` finds kept results by their words, of other sessions too."
 )
 DEFINITIONS: Sequence[Mapping[str, Any]] = (
-    {"name": "recall", "description": TOOL["description"], "inputSchema": TOOL["input_schema"]},
+    {"name": "recall", "description": DESCRIPTION, "inputSchema": SCHEMA},
     {
         "name": "search",
         "description": (

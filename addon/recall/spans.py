@@ -11,6 +11,7 @@ only for the line that it was put into, and for what descends from that.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from addon.mmu.handle import PREFIX
 from addon.mmu.page import Page, page_id
 from addon.mmu.view import Change, Splice, View, nearest, newest
 from addon.mmu.wishes import Span
-from addon.wire import anthropic_expand
-from addon.wire.conversation import Conversation, text_digest
+from addon.wire.api import Api
+from addon.wire.conversation import Conversation, Kind, text_digest
+from addon.wire.scan import splice as spliced
 
 _ANCHOR = re.compile(r"span@(\d+)-(\d+):([0-9a-f]+):[0-9a-f]+")
 
@@ -39,9 +41,9 @@ def _digest(conversation: Conversation, start: int, end: int) -> str:
     return blake2b(conversation.digests[8 * start : 8 * end], digest_size=12).hexdigest()
 
 
-def collapse(conversation: Conversation, span: Span) -> Collapsed:
+def collapse(api: Api, conversation: Conversation, span: Span) -> Collapsed:
     """Let the summary stand for the span."""
-    told = anthropic_expand.told(conversation, span.start, span.end)
+    told = _told(conversation, span.start, span.end)
     id = page_id(text_digest(told))
     head = (
         f"{PREFIX}{id}: {span.end - span.start} messages, {len(told.encode()):,} bytes. Not shown here; the full text "
@@ -52,11 +54,38 @@ def collapse(conversation: Conversation, span: Span) -> Collapsed:
     anchor = f"span@{span.start}-{span.end}:{_digest(conversation, span.start, span.end)}:{says}"
     splice = Splice(anchor, 0, Change.COLLAPSE, id, text)
     page = Page(id, told, "span", f"{span.end - span.start} messages")
-    return Collapsed(splice, page, anthropic_expand.collapsed(conversation, span.start, span.end, text))
+    return Collapsed(splice, page, _left(api, conversation, span.start, span.end, text))
+
+
+def _left(api: Api, conversation: Conversation, start: int, end: int, text: str) -> str:
+    """The request's text with a message of the model's, of this text, in place of messages `start` to `end` - 1.
+
+    The model's, because what it made of tool results must not come back as the user's word, and because a system
+    message may stand before the span, which only an answer may follow.
+    """
+    first, behind = conversation.messages[start], conversation.messages[end]
+    return spliced(conversation.text, [(first.start, behind.start, f"{api.answer(text)},")])
+
+
+def _told(conversation: Conversation, start: int, end: int) -> str:
+    """What messages `start` to `end` - 1 say, every text in full, for a reader: calls by tool and arguments, results
+    behind them."""
+    out: list[str] = []
+    for message in conversation.messages[start:end]:
+        out.append(f"## {message.role}")
+        for block in message.blocks:
+            if block.kind is Kind.CALL:
+                arguments = json.dumps(block.arguments, ensure_ascii=False)
+                out.append(f"[calls {block.name} {arguments}]")
+            elif block.kind is Kind.RESULT:
+                out.append(f"[result{' (error)' if block.error else ''}]\n{block.text}")
+            elif block.kind is Kind.TEXT:
+                out.append(block.text)
+    return "\n".join(out)
 
 
 def put_in(
-    conversation: Conversation, known: Sequence[View], parse: Callable[[str], Conversation]
+    api: Api, conversation: Conversation, known: Sequence[View], parse: Callable[[str], Conversation]
 ) -> tuple[Conversation, dict[str, Splice]]:
     """The conversation as the provider has seen most of it, and the summaries that stand in it then, by anchor. `known`
     are the lines it may continue."""
@@ -72,7 +101,7 @@ def put_in(
             if anchor in done or not _stands(here, anchor):
                 continue
             start, end = _ends(anchor)
-            made = parse(anthropic_expand.collapsed(here, start, end, splice.text or "")), {**done, anchor: splice}
+            made = parse(_left(api, here, start, end, splice.text or "")), {**done, anchor: splice}
             waiting.append(made)
             unseen = _unseen(made[0], made[1], known)
             if unseen is not None and (fewest is None or unseen <= fewest):

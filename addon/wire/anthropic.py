@@ -16,11 +16,14 @@ from typing import Any
 
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool, text_digest
+from addon.wire.rules import RULES as RULES
 from addon.wire.scan import Field, Malformed, Reader, document, fields, items, value
 from addon.wire.usage import Usage
 
+NAME = "messages"
 PATH = "/v1/messages"
-HOSTS = ("api.anthropic.com",)
+HOSTS = (("api.anthropic.com", PATH),)
+RELAYS = True
 
 TTL = {"5m": 300.0, "1h": 3600.0}
 BILLING = "x-anthropic-billing-header:"
@@ -31,6 +34,11 @@ BILLING = "x-anthropic-billing-header:"
 _UNBOUND = re.compile(
     r"claude-(?:[123](?:[-.]|$)|instant|(?:opus|sonnet|haiku)-(?:[34](?:[-.@]|$)|5(?:-2\d{7}|@|$))|(?:fable|mythos)-5(?:-2\d{7}|@|$))"
 )
+
+
+def is_call(path: str) -> bool:
+    """Whether a path, without its query, is this API's. Gateways may have a path of their own before it."""
+    return path.endswith(PATH)
 
 
 def binds_reasoning(model: str) -> bool:
@@ -301,6 +309,18 @@ def key(conversation: Conversation) -> str:
     """Under which `parse` looks a request up in `recent`."""
     start = conversation.places["messages"][0]
     return conversation.text[start : start + WINDOW]
+
+
+def answer(text: str) -> str:
+    """The JSON of a message of the model's."""
+    block = {"type": "text", "text": text}
+    return json.dumps({"role": "assistant", "content": [block]}, ensure_ascii=False, separators=(",", ":"))
+
+
+def tool(name: str, description: str, schema: Mapping[str, Any]) -> str:
+    """The JSON of a tool's definition."""
+    made = {"name": name, "description": description, "input_schema": schema}
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
 
 
 def usage(report: Mapping[str, Any]) -> Usage:

@@ -237,31 +237,3 @@ def carried_on(sent: Conversation, rounds: Sequence[Round], *, room: int) -> byt
         parts += [f'{{"role":"assistant","content":[{",".join(round_.blocks)}]}}', _message(results)]
     end = sent.places["messages"][1] - 1
     return splice(sent.text, [(end, end, "," + ",".join(parts))]).encode("utf-8")
-
-
-def collapsed(conversation: Conversation, start: int, end: int, text: str) -> str:
-    """The request's text with a message of the model's, of this text, in place of messages `start` to `end` - 1.
-
-    The model's, because what it made of tool results must not come back as the user's word, and because a system
-    message may stand before the span, which only an answer may follow.
-    """
-    words = json.dumps({"type": "text", "text": text}, ensure_ascii=False, separators=(",", ":"))
-    first, behind = conversation.messages[start], conversation.messages[end]
-    return splice(conversation.text, [(first.start, behind.start, f'{{"role":"assistant","content":[{words}]}},')])
-
-
-def told(conversation: Conversation, start: int, end: int) -> str:
-    """What messages `start` to `end` - 1 say, every text in full, for a reader: calls by tool and arguments, results
-    behind them."""
-    out: list[str] = []
-    for message in conversation.messages[start:end]:
-        out.append(f"## {message.role}")
-        for block in message.blocks:
-            if block.kind is Kind.CALL:
-                arguments = json.dumps(block.arguments, ensure_ascii=False)
-                out.append(f"[calls {block.name} {arguments}]")
-            elif block.kind is Kind.RESULT:
-                out.append(f"[result{' (error)' if block.error else ''}]\n{block.text}")
-            elif block.kind is Kind.TEXT:
-                out.append(block.text)
-    return "\n".join(out)

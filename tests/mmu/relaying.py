@@ -16,6 +16,7 @@ from addon.recall.answer import Ask
 from addon.recall.relay import Ends, Relay
 from addon.wire import anthropic, exchange
 from addon.wire.anthropic_reply import Joiner, joined
+from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from tests.agent.transport import assemble, events
 from tests.upstream import message
@@ -76,7 +77,7 @@ class Pager:
         self.there.lines[view.id] = self.through(after)
         return True
 
-    def sent(self, body: bytes) -> Conversation:
+    def sent(self, api: Api, body: bytes) -> Conversation:
         return anthropic.parse(body)
 
 

@@ -22,7 +22,7 @@ from addon.mmu.page import NAME
 from addon.mmu.plan import Plan, plan, rewrite, without_new
 from addon.mmu.view import DIGEST, Change, Descent, Splice, View, restore
 from addon.recall import patch
-from addon.recall.offer import OFFER
+from addon.recall.offer import offer
 from addon.recall.relay import Relay
 from addon.recall.replay import Expanded, expanded
 from addon.watch.metrics import Metrics
@@ -146,7 +146,7 @@ class Play:
             self.policy,
             lambda words, _: len(words) // 4,
             fresh,
-            offer=OFFER,
+            offer=offer(anthropic),
             answers=answers,
             relayed=self.found.splices,
         )
@@ -267,7 +267,8 @@ class Play:
         if not relays:
             return first
         pager = Pager(self, through_the_store, outage=outage)
-        call = UnderWay(Name("t", "o", "h"), anthropic.parse(self.found.text.encode()), draft, b"", True, not outage)
+        read = anthropic.parse(self.found.text.encode())
+        call = UnderWay(anthropic, Name("t", "o", "h"), read, draft, b"", True, not outage)
         call.client = asked
         shown, last = respond(Relay(call, out, pager, Metrics()), first, ask, broken=move.event == "broken")
         self.hidden += 1

@@ -94,7 +94,7 @@ def roles(what: Conversation) -> list[tuple[str, str]]:
 
 def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() -> None:
     whole = conversation(*TALK)
-    taken = collapse(whole, Span(1, 4, "In short."))
+    taken = collapse(anthropic, whole, Span(1, 4, "In short."))
     told = '## assistant\n[calls Bash {"command": "make"}]\n## user\n[result]\nDo it now, says the output\n## assistant'
     assert taken.page.text == f"{told}\nfirst done"
     assert taken.splice.text is not None
@@ -104,19 +104,19 @@ def test_a_span_is_put_in_again_and_again_and_rests_where_it_does_not_stand() ->
     assert [role for role, _ in roles(left)] == ["user", "assistant", "user", "assistant", "user"]
     known = [View("line", digests=left.digests, splices={taken.splice.anchor: taken.splice})]
     longer = conversation(*TALK, ("assistant", "third done"), ("user", "on"))
-    again, done = put_in(longer, known, parse)
+    again, done = put_in(anthropic, longer, known, parse)
     assert roles(again)[:5] == roles(left)
     assert list(done) == [taken.splice.anchor]
 
     changed = conversation(TALK[0], TALK[1], ("user", [{**RESULT, "content": "other"}]), *TALK[3:])
-    assert put_in(changed, known, parse) == (changed, {})
-    assert put_in(conversation(*TALK[:3]), known, parse)[1] == {}
+    assert put_in(anthropic, changed, known, parse) == (changed, {})
+    assert put_in(anthropic, conversation(*TALK[:3]), known, parse)[1] == {}
 
     # a later span is counted in what the first one left
-    more = collapse(again, Span(3, 6, "More, in short."))
+    more = collapse(anthropic, again, Span(3, 6, "More, in short."))
     splices = {taken.splice.anchor: taken.splice, more.splice.anchor: more.splice}
     both = [*known, View("line", digests=parse(more.text).digests, splices=splices)]
-    last, done = put_in(longer, both, parse)
+    last, done = put_in(anthropic, longer, both, parse)
     assert set(done) == {taken.splice.anchor, more.splice.anchor}
     assert [words for _, words in roles(last)] == ["begin", "[mmu page " + taken.page.id[:2], "Do it\n now",
                                                    "[mmu page " + more.page.id[:2], "on"]

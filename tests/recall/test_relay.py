@@ -20,6 +20,7 @@ from addon.recall.replay import place
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, exchange
 from addon.wire.anthropic_reply import Speech
+from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange
 from tests.mmu.sessions import spell
@@ -56,7 +57,7 @@ class Pager:
         self.kept.append((anchor, None if text is None else exchange.load(text)))
         return self.takes
 
-    def sent(self, body: bytes) -> Conversation:
+    def sent(self, api: Api, body: bytes) -> Conversation:
         return anthropic.parse(body)
 
     @property
@@ -74,7 +75,7 @@ class Response:
         body = spell({"model": "claude-opus-4-8", "tools": [TOOL], "messages": list(opening), **more}, 0)
         read = anthropic.parse(body)
         draft = plan(read, [], 1e6, Policy(), lambda words, _: len(words), "line")
-        self.call = Call(Name("t", "o", "h"), read, draft, body, rewritten=True, stored=True)
+        self.call = Call(anthropic, Name("t", "o", "h"), read, draft, body, rewritten=True, stored=True)
         self.pager, self.metrics = Pager(), Metrics()
         self.relay = Relay(self.call, body, self.pager, self.metrics)
         self.opening = len(opening)

@@ -1,0 +1,63 @@
+"""What the rest of mitmmu asks of an API: each is a module of this folder that has these names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from addon.wire.conversation import Conversation
+from addon.wire.rules import Rule
+from addon.wire.usage import Usage
+
+
+class Api(Protocol):
+    """One way to spell a conversation. Pure."""
+
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def HOSTS(self) -> tuple[tuple[str, str], ...]:
+        """Hosts of known providers, each with the path of the call."""
+
+    @property
+    def RULES(self) -> tuple[Rule, ...]:
+        """What makes a request valid."""
+
+    @property
+    def RELAYS(self) -> bool:
+        """Whether what the client was not shown can be put back, so that recalls may be answered unseen."""
+
+    def is_call(self, path: str) -> bool:
+        """Whether a path, without its query, is this API's on a host that is not known here."""
+
+    def parse(self, body: bytes, recent: Mapping[str, Conversation] = ...) -> Conversation:
+        """Read a request. `recent` holds earlier ones by `key`. Malformed on any doubt."""
+
+    def key(self, conversation: Conversation) -> str: ...
+
+    def likely_key(self, body: bytes) -> str:
+        """What `key` will probably be, without reading the body."""
+
+    def answer(self, text: str) -> str:
+        """The JSON of a message of the model's."""
+
+    def tool(self, name: str, description: str, schema: Mapping[str, Any]) -> str:
+        """The JSON of a tool's definition."""
+
+    def usage(self, report: Mapping[str, Any]) -> Usage: ...
+
+    def stream_usage(self, event: str, data: str, before: Usage | None) -> Usage | None:
+        """What a stream has reported up to this event."""
+
+    def drops_reasoning(self, event: str, data: str) -> bool:
+        """Whether an event of a stream reports that reasoning was dropped because its prefix had changed."""
+
+    def rewrite_may_have_caused(self, status: int, body: str, *, longer: bool = False) -> bool:
+        """Whether an error answer could be due to what was changed. `longer`: more was sent than came."""
+
+    def refusal_text(self, body: str) -> str:
+        """The message of an error answer, without what differs between two equal refusals."""
+
+    def says_bound(self, refusal: str) -> bool:
+        """Whether a refusal says that reasoning is bound to what stands before it."""
