@@ -133,7 +133,8 @@ class Upstream:
         flow = self.flow = http.HTTPFlow(client, to)
         flow.request = parent.request.copy()
         flow.request.stream = False
-        flow.request.headers.pop("content-encoding", None)
+        for name in ("content-encoding", "idempotency-key"):  # the key would have it answered as the first request was
+            flow.request.headers.pop(name, None)
         flow.request.content = body
         flow.is_replay = "request"
         flow.metadata[PARENT] = parent.id

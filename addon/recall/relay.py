@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 8
 """Times that a response is carried on with pages; once more with the word that there are no more, then no further."""
+FEW = 4
+"""The same where the client uses all cache marks itself: its next request finds its last one only so far behind."""
 NO_MORE = "Too many pages were asked for in one go. Go on with what is here; more can be asked for in your next turn."
 TOO_LONG = "This does not fit into the conversation. Ask for a part of it with `lines` or `grep`."
 MENDABLE = (400, 413, 422)
@@ -88,6 +90,7 @@ class Relay:
         self._metrics = metrics
         self._texts: list[dict[str, str]] = []
         self._shortened = False
+        self._most = ROUNDS
         self._anchor = ""
         self._first_id = ""
         self._shown: dict[str, str] | None = None
@@ -105,7 +108,7 @@ class Relay:
             self._count("cut short")
             await self._finish(speech, without=asks)
             return Ends()
-        if not speech.intact or len(self.rounds) > ROUNDS:
+        if not speech.intact or len(self.rounds) > self._most:
             return await self.leak(speech, "too many" if speech.intact else "not understood")
         return await self._beside(speech, asks) if others else await self._on(speech, asks)
 
@@ -135,7 +138,7 @@ class Relay:
         return await self.leak(speech, f"refused with {status}")
 
     async def _on(self, speech: Speech, asks: dict[str, Ask]) -> Next:
-        if len(self.rounds) == ROUNDS:
+        if len(self.rounds) == self._most:
             return await self._ask(speech, dict.fromkeys(asks, NO_MORE))
         return await self._ask(speech, await self._answers(asks))
 
@@ -153,6 +156,7 @@ class Relay:
         self._texts.append(texts)
         sent = self._pager.sent(self.call.api, self._body)
         room = BREAKPOINTS - sent.breakpoints
+        self._most = ROUNDS if room > 0 else FEW
         return GoesOn(anthropic_expand.carried_on(sent, self.rounds, room=room))
 
     async def _beside(self, speech: Speech, asks: dict[str, Ask]) -> Next:

@@ -38,6 +38,7 @@ class RelayStream(Continued):
         self._asked = False
         """The provider was asked to go on and has not begun to answer."""
         self._silent = 0.0
+        self._noted: set[int] = set()
 
     def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
         self._metrics.add("mmu_failures_total", place="stream cannot go on")
@@ -60,6 +61,7 @@ class RelayStream(Continued):
     def cancel(self) -> None:
         """The client is gone: let go of the provider."""
         self.cancelled, self.pending = True, False
+        self._note_usage()
         if self._upstream is not None:
             self._metrics.add("mmu_relays_total", result="client gone")
             self._upstream.close()
@@ -145,6 +147,7 @@ class RelayStream(Continued):
     def _fail(self, body: bytes, status: int) -> None:
         """End the client's stream with an error of the API's own kind."""
         self._metrics.add("mmu_relays_total", result="failed")
+        self._note_usage()
         if self._upstream is not None:
             self._upstream.close()
             self._upstream = None
@@ -153,8 +156,11 @@ class RelayStream(Continued):
             self._out.append(error_event(body, status))
 
     def _note_usage(self) -> None:
-        """The first round is the client's own request; what the others cost is booked beside it."""
+        """The first round is the client's own request; what the others cost is booked beside it, each once."""
         speech = self.joiner.speech
+        if self.joiner.rounds in self._noted:
+            return
+        self._noted.add(self.joiner.rounds)
         if not self.joiner.rounds:
             self._call.usage = speech.usage
             self._call.transformed = self._call.transformed or speech.transformed

@@ -220,7 +220,7 @@ class Joiner:
         for raw in self._splitter.feed(data):
             try:
                 out.append(self._pass(raw))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 self.speech.intact = False
                 out.append(raw)
         if len(self._splitter.rest) > LARGEST_EVENT:

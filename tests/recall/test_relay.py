@@ -15,7 +15,7 @@ from addon.mmu.plan import plan
 from addon.mmu.view import Splice
 from addon.recall import patch
 from addon.recall.answer import LONGEST, Ask
-from addon.recall.relay import NO_MORE, ROUNDS, SHORT, TOO_LONG, Ends, GoesOn, Next, Relay
+from addon.recall.relay import FEW, NO_MORE, ROUNDS, SHORT, TOO_LONG, Ends, GoesOn, Next, Relay
 from addon.recall.replay import place
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic, exchange
@@ -326,3 +326,14 @@ async def test_a_page_beside_that_cannot_be_kept_is_not_promised() -> None:
     there.pager.takes = False
     assert await there.says(recall("h1"), READ) == Ends()
     assert json.loads(there.pager.last.rounds[0].results["h1"])["content"] == UNAVAILABLE
+
+
+async def test_where_the_client_uses_all_marks_fewer_rounds_are_carried_on() -> None:
+    marked = [text(str(n), cache_control=MARK) for n in range(4)]
+    for opening, most in ((user(*marked), FEW), (user(*marked[:3]), ROUNDS)):
+        there = Response(opening)
+        carried = 0
+        while isinstance(await there.says(recall(f"h{carried}", lines="1-1")), GoesOn):
+            carried += 1
+        assert carried == most + 1
+        assert json.loads(there.pager.last.rounds[most].results[f"h{most}"])["content"] == NO_MORE
