@@ -10,7 +10,7 @@ Sources: the Messages API reference, "Tool use", "Prompt caching", "Preserved th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from addon.wire.conversation import Block, Conversation, Kind, Message
@@ -133,23 +133,29 @@ def _changes(original: Conversation, rewritten: Conversation, ours: AbstractSet[
         yield "a gap in the reasoning of finished turns"
 
 
-def worsened(original: Conversation, expanded: Conversation) -> list[str]:
+def worsened(original: Conversation, expanded: Conversation, rules: Sequence[Rule] = RULES) -> list[str]:
     """Rules that are broken in more places than they were, one line each. For rewrites that add messages."""
     found: list[str] = []
-    for rule in RULES:
+    for rule in rules:
         before, now = list(rule(original)), list(rule(expanded))
         if len(now) > len(before):
             found.append(now[-1])
     return found
 
 
-def broken(original: Conversation, rewritten: Conversation, ours: AbstractSet[str] = frozenset()) -> list[str]:
+def broken(
+    original: Conversation,
+    rewritten: Conversation,
+    ours: AbstractSet[str] = frozenset(),
+    rules: Sequence[Rule] = RULES,
+) -> list[str]:
     """Rules that the rewritten request breaks and the original did not, one line each; empty when it may be sent.
 
     `ours` are ids of calls to a tool that the client does not have: its refusal of them may give way to an answer.
+    `rules` are those of the API.
     """
     found = list(_changes(original, rewritten, ours))
-    for rule in RULES:
+    for rule in rules:
         if breaks := list(rule(rewritten)):
             found.extend((Counter(breaks) - Counter(rule(original))).elements())
     return found
