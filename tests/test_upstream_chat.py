@@ -195,6 +195,17 @@ def test_the_cache_is_by_prefix_in_steps_from_a_minimum_on() -> None:
     assert ask(provider, changed, clock="30")[1].usage["cache_read_input_tokens"] == 0
 
 
+def test_less_than_the_minimum_is_neither_written_nor_read() -> None:
+    provider = Provider()
+    short = ask(provider, request(user(words(900)), model="gpt-5.6"), clock="0")[0]["usage"]
+    assert short["prompt_tokens_details"]["cache_write_tokens"] == 0
+    same = {"role": "system", "content": words(900)}
+    for said in ("a", "b"):
+        body = request(same, user(said + words(2000)), model="gpt-5.6")
+        details = ask(provider, body, clock="1")[0]["usage"]["prompt_tokens_details"]
+        assert (details["cached_tokens"], details["cache_write_tokens"] > 2900) == (0, True)
+
+
 def read(provider: Provider, body: dict[str, Any], **headers: str) -> int:
     return int(ask(provider, body, **headers)[1].usage["cache_read_input_tokens"])
 

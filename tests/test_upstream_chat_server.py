@@ -121,6 +121,9 @@ def test_events_have_no_names_and_end_with_done(up: Upstream) -> None:
     assert identity == "req_00000000"
     assert all(event.startswith(b"data: ") for event in events[:-1])
     assert events[-2:] == [b"data: [DONE]", b""]
+    assert b'"usage"' not in body
+    with_usage = raw(up, "s", stream=True, stream_options={"include_usage": True})[1]
+    assert with_usage.count(b'"usage": null') == with_usage.count(b"chat.completion.chunk") - 1
 
 
 def test_errors_raise_what_the_client_knows(up: Upstream) -> None:

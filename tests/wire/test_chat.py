@@ -264,6 +264,11 @@ def test_tool_choice_is_an_object() -> None:
     assert parse([user("x")], tool_choice={"type": "function"}).options["tool_choice"] == {"type": "function"}
 
 
+def test_a_provider_that_drops_the_middle_clears() -> None:
+    assert parse([user("x")], transforms=["middle-out"]).clears
+    assert not any(parse([user("x")], **more).clears for more in ({}, {"transforms": []}, {"transforms": None}))
+
+
 def test_usage_counts_what_was_cached_apart() -> None:
     report: dict[str, Any] = {"prompt_tokens": 2000, "completion_tokens": 7}
     assert chat.usage(report) == Usage(fresh=2000, output=7, untold=True)
