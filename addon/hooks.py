@@ -280,7 +280,7 @@ class Mitmmu:
             if call.rewritten and flow.response.status_code >= 400:
                 await recover(flow, call, self.pager)
             relayed = isinstance(flow.response.stream, RelayStream)
-            if call.offered and not relayed and flow.response.status_code == 200:
+            if call.offered and call.api.RELAYS and not relayed and flow.response.status_code == 200:
                 await self._recalls(flow, call)
             if call.usage is None and flow.response.status_code == 200 and flow.response.raw_content:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")

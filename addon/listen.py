@@ -26,7 +26,7 @@ class Observer:
         self.call = call
         self.metrics = metrics
         self.reader = sse.Reader()
-        self.speech = Speech() if call.offered else None
+        self.speech = Speech() if call.offered and call.api.RELAYS else None
         """What the model says, put together where it may call the recall tool."""
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
 

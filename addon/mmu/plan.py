@@ -416,14 +416,17 @@ CACHEABLE = 8192
 
 
 def told(view: View, usage: Usage) -> dict[str, Any]:
-    """What a response's usage adds to a line's state: whether it is cached, and for how long it really was."""
+    """What a response's usage adds to a line's state: whether it is cached, and for how long it really was.
+
+    Many providers do not report what they write, so a line's first request, which finds nothing to read, says nothing.
+    """
     state: dict[str, Any] = {}
     if usage.written_hour:
         state["told"] = 3600.0
-    elif usage.written:
+    elif usage.written and not usage.untold:
         state["told"] = 300.0
     if usage.read or usage.written or usage.written_hour:
         state["cached"] = True
-    elif usage.prompt >= CACHEABLE and not view.state.get("cached"):
+    elif usage.prompt >= CACHEABLE and view.requests > 1 and not view.state.get("cached"):
         state["cached"] = False
     return {k: v for k, v in state.items() if view.state.get(k) != v}

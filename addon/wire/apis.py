@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from addon.wire import anthropic
+from addon.wire import anthropic, chat
 from addon.wire.api import Api
 
-APIS: tuple[Api, ...] = (anthropic,)
+APIS: tuple[Api, ...] = (anthropic, chat)
 
 HOSTS: tuple[str, ...] = tuple(dict.fromkeys(host for api in APIS for host, _ in api.HOSTS))
 """The providers' own hosts."""

@@ -16,6 +16,8 @@ class Usage:
     """Written to the cache at its shorter time to live."""
     written_hour: int = 0
     output: int = 0
+    untold: bool = False
+    """The report does not say for how long was written."""
 
     @property
     def prompt(self) -> int:

@@ -36,7 +36,7 @@ class Mitmdump:
     `options`: `--set` names and values. `target`: "" for a regular proxy, else the URL a reverse proxy stands before;
     its port is then `port`, and the proxy's own pages are reached through a second, regular listener `site_port`.
     `through`: the URL of another proxy that everything goes through.
-    `redirect_to`: HOST:PORT that api.anthropic.com leads to. `addon`: None for a bare mitmdump.
+    `redirect_to`: HOST:PORT that the providers' names lead to. `addon`: None for a bare mitmdump.
     `folder`: where state and log lie; a temporary one, removed at the end, when None.
     """
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+BILLED = frozenset({"/v1/messages", "/v1/chat/completions"})
 HIDDEN = frozenset({"x-api-key", "authorization", "cookie", "proxy-authorization"})
 
 
 def no_usage() -> dict[str, Any]:
-    """A usage object of zeros, in the provider's shape."""
+    """A usage object of zeros, in the shape of Messages, which records of every API have."""
     return {
         "input_tokens": 0,
         "cache_creation_input_tokens": 0,
@@ -84,10 +85,10 @@ class Totals:
 
 
 def totals(records: Iterable[Record]) -> Totals:
-    """Sum up requests to /v1/messages; other paths cost nothing and are left out."""
+    """Sum up requests to /v1/messages and /v1/chat/completions; other paths cost nothing and are left out."""
     sums = Totals()
     for record in records:
-        if record.path != "/v1/messages":
+        if record.path not in BILLED:
             continue
         sums.requests += 1
         sums.invalid += record.violation is not None

@@ -75,3 +75,11 @@ def events(message: dict[str, Any]) -> Iterator[Event]:
 def encode(event: Event) -> bytes:
     name, data = event
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", "surrogatepass")
+
+
+def stream(payload: dict[str, Any]) -> Iterator[bytes]:
+    """The bytes of a message's events."""
+    yield from map(encode, events(payload))
+
+
+FAILURE = encode(("error", {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}))

@@ -6,16 +6,16 @@ One lock around everything that has memory, so that two requests never see half 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from tests.upstream import message, validity
+from tests.upstream import chat, chat_message, message, validity
+from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
 from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
 from tests.upstream.log import Record, Totals, no_usage, totals
@@ -24,21 +24,8 @@ from tests.upstream.prompt import Position, canonical, chain, prompt
 from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, validate
 from tests.upstream.violation import Violation
 
-BYTES_PER_TOKEN = 3.5
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back: an error or count as `payload`, or a message to be sent whole or as a stream."""
-
-    status: int
-    request_id: str
-    payload: dict[str, Any]
-    headers: dict[str, str] = field(default_factory=dict)
-    reply: Reply = field(default_factory=dict)
-    stream: bool = False
 
 
 @dataclass(slots=True)
@@ -50,36 +37,16 @@ class Head:
     lifetime: float
 
 
-class Refused(Exception):
-    """A request that is turned away before the rule book is opened."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-def parse(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a body, else Refused with the provider's wording; NaN and lone surrogates are not JSON."""
-
-    def constant(name: str) -> float:
-        raise ValueError(f"unexpected constant {name}")
-
-    escapes_surrogates = b"\\ud" in raw or b"\\uD" in raw
-
-    try:
-        body = json.loads(raw.decode("utf-8"), parse_constant=constant)
-        if escapes_surrogates:
-            json.dumps(body, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The request body is not valid JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise Refused(400, "Input should be an object")
-    return body
-
-
 def error_payload(status: int, text: str, request_id: str, kind: str = "") -> dict[str, Any]:
     kind = kind or ERROR_TYPES.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": text}, "request_id": request_id}
+
+
+def _error(record: Record, status: int, text: str, request_id: str, param: str | None = None) -> Answer:
+    if record.path != chat.PATH:
+        return Answer(status, request_id, error_payload(status, text, request_id))
+    payload = chat_message.error(status, text, request_id, param=param)
+    return Answer(status, request_id, payload, id_header="x-request-id")
 
 
 class Provider:
@@ -102,6 +69,7 @@ class Provider:
             self.caches: dict[str, Cache] = {}
             self.heads: dict[str, list[Head]] = {}
             self.binding = Binding()
+            self.chat = chat.Chat(allow_prefill=self.allow_prefill)
             self.attempts: dict[tuple[str, str, int], int] = {}
             self.previous: dict[str, tuple[list[bytes], list[int]]] = {}
             self.bodies: deque[Record] = deque()
@@ -177,11 +145,11 @@ class Provider:
                 answer = self._route(method, record, headers, body, request_id, authorized)
             except Violation as broken:
                 record.violation = str(broken)
-                answer = Answer(400, request_id, error_payload(400, str(broken), request_id))
+                answer = _error(record, 400, str(broken), request_id, broken.path)
             except Refused as refused:
                 if refused.status == 400:
                     record.violation = str(refused)
-                answer = Answer(refused.status, request_id, error_payload(refused.status, str(refused), request_id))
+                answer = _error(record, refused.status, str(refused), request_id)
             record.status = answer.status
             return answer
 
@@ -194,22 +162,25 @@ class Provider:
     def _route(
         self, method: str, record: Record, headers: Mapping[str, str], body: bytes, request_id: str, authorized: bool
     ) -> Answer:
-        if record.path not in {MESSAGES, COUNT}:
+        if record.path not in {MESSAGES, COUNT, chat.PATH}:
             raise Refused(404, "Not Found")
         if method != "POST":
             raise Refused(405, "Method Not Allowed")
         if not authorized:
             raise Refused(401, "x-api-key header is required")
+        if record.path == chat.PATH:
+            heads = lambda account: self.heads.pop(account, [])
+            return self.chat.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
         if not headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
-        if len(body) > validity.MAX_BODY:
+        if len(body) > MAX_BODY:
             raise Refused(413, "Request exceeds the maximum size")
         parsed = parse(body)
         betas = frozenset(part.strip() for part in headers.get("anthropic-beta", "").split(",") if part.strip())
         counting = record.path == COUNT
         validity.check(parsed, betas, counting=counting, allow_prefill=self.allow_prefill)
         record.model = parsed["model"]
-        ratio = _ratio(headers)
+        ratio = bytes_per_token(headers)
         line = prompt(parsed)
         tokens = [here.tokens(ratio) for here in line]
         if counting:
@@ -228,7 +199,8 @@ class Provider:
     ) -> Answer:
         record.stream = bool(body.get("stream"))
         record.turn = sum(part["role"] == "assistant" for part in body["messages"])
-        record.prefix_kept = self._prefix_kept(record.label, line)
+        digests, sizes = [here.digest for here in line], [here.size for here in line]
+        record.prefix_kept = self._prefix_kept(record.label, digests, sizes)
         model = model_of(body["model"])
         bound = {"force": True, "off": False}.get(headers.get("x-upstream-bound", ""), model.bound)
         record.dropped = self._check_binding(body, line, record.label, bound)
@@ -318,9 +290,7 @@ class Provider:
         automatic = None if control is None else control.get("ttl", "5m")
         return cache.serve(_links(line, body), tokens, breakpoints(line, automatic), record.time, model.minimum)
 
-    def _prefix_kept(self, label: str, line: list[Position]) -> float | None:
-        digests = [here.digest for here in line]
-        sizes = [here.size for here in line]
+    def _prefix_kept(self, label: str, digests: list[bytes], sizes: list[int]) -> float | None:
         before = self.previous.get(label)
         self.previous[label] = (digests, sizes)
         if before is None or not sum(before[1]):
@@ -331,16 +301,6 @@ class Provider:
                 break
             same += size
         return same / sum(before[1])
-
-
-def _ratio(headers: Mapping[str, str]) -> float:
-    try:
-        ratio = float(headers.get("x-upstream-bytes-per-token") or BYTES_PER_TOKEN)
-    except ValueError:
-        ratio = 0.0
-    if not 0 < ratio < math.inf:
-        raise Refused(400, "x-upstream-bytes-per-token: a positive number expected")
-    return ratio
 
 
 def _links(line: list[Position], body: dict[str, Any]) -> list[bytes]:

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.upstream import message, tls
+from tests.upstream import tls
+from tests.upstream.answer import Answer
 from tests.upstream.control import Unknown, control
 from tests.upstream.log import HIDDEN, Record, Totals
-from tests.upstream.provider import Answer, Provider
+from tests.upstream.provider import Provider
 from tests.upstream.script import Script
 
 LIMIT = 48_000_000
@@ -120,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         if answer.status == 200 and answer.stream:
             self._stream(answer)
         else:
-            self._json(answer.status, answer.payload, {"request-id": answer.request_id, **answer.headers}, answer)
+            self._json(answer.status, answer.payload, {answer.id_header: answer.request_id, **answer.headers}, answer)
 
     def _control(self, raw: bytes) -> None:
         parts = urlsplit(self.path)
@@ -159,24 +160,23 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("cache-control", "no-cache")
-        self.send_header("request-id", answer.request_id)
+        self.send_header(answer.id_header, answer.request_id)
         self.send_header("transfer-encoding", "chunked")
         self.send_header("x-upstream-sent", f"{time.monotonic():.7f}")
         self.end_headers()
         reply = answer.reply
         stall = reply.get("stall", {})
-        for sent, event in enumerate(message.events(answer.payload)):
+        for sent, event in enumerate(answer.events(answer.payload)):
             if sent == reply.get("cut_after_events"):
                 raise Cut
             if sent == reply.get("fail_after_events"):
-                failure = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
-                self._chunk(message.encode(("error", failure)))
+                self._chunk(answer.failure)
                 break
             if stall and sent == stall.get("after_events", 0):
                 self._stall(stall)
             if reply.get("delay_ms"):
                 time.sleep(reply["delay_ms"] / 1000)
-            self._chunk(message.encode(event))
+            self._chunk(event)
         self.wfile.write(b"0\r\n\r\n")
 
     def _stall(self, stall: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from tests.upstream.models import Model, model_of
 from tests.upstream.prompt import BILLING, as_blocks
 from tests.upstream.violation import Violation
 
-MAX_BODY = 32_000_000
 MAX_BREAKPOINTS = 4
 
 # Generous on purpose: what the vendor's SDK of November 2026 can send, and nothing else.

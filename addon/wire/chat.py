@@ -1,0 +1,409 @@
+"""OpenAI Chat Completions: how the request spells a conversation, and what its response reports.
+
+Sources: OpenAI's reference of the API and its SDK of November 2026; what other servers of it add, from their pages
+(DeepSeek, OpenRouter, Groq, Moonshot). Parts and keys that are not known here are kept and hashed, never touched.
+
+System and developer messages that head the list are the instructions, as other APIs have them apart; `messages` begins
+behind them. Every answer of a tool is a message of its own here, and none says that it is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Any
+
+from addon.wire.anthropic import TTL, WINDOW, _digest, _list_of, _parts, _string, binds_reasoning
+from addon.wire.chat_rules import RULES as RULES
+from addon.wire.clients import subject
+from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
+from addon.wire.retention import BREAKPOINT, DAY, RETENTION, kept
+from addon.wire.scan import Field, Malformed, document, fields, items
+from addon.wire.usage import Usage
+
+NAME = "chat"
+RELAYS = False
+HOSTS = (
+    ("api.openai.com", "/v1/chat/completions"),
+    ("openrouter.ai", "/api/v1/chat/completions"),
+    ("api.deepseek.com", "/chat/completions"),
+    ("api.deepseek.com", "/v1/chat/completions"),
+    ("api.groq.com", "/openai/v1/chat/completions"),
+    ("api.mistral.ai", "/v1/chat/completions"),
+    ("api.x.ai", "/v1/chat/completions"),
+)
+
+INSTRUCTIONS = ("system", "developer")
+REASONING = ("reasoning_content", "reasoning", "reasoning_details")
+_MARKS = ("cache_control", "prompt_cache_breakpoint")
+_TEXT_KEYS = {"type", "text", *_MARKS}
+_OWN_KEYS = {"role", "content", "tool_calls", "tool_call_id"}
+
+
+def is_call(path: str) -> bool:
+    """Whether a path, without its query, is this API's. Gateways may have a path of their own before it."""
+    return path.endswith("/chat/completions")
+
+
+def _mark(part: Mapping[str, Field]) -> tuple[float, ...]:
+    """The seconds that the cache marks of a part ask for. One that is not understood counts as the longest."""
+    asked: tuple[float, ...] = ()
+    for key, lifetimes, default in (("cache_control", TTL, "5m"), ("prompt_cache_breakpoint", BREAKPOINT, "30m")):
+        mark = part.get(key, (None,))[0]
+        if mark is not None:
+            ttl = mark.get("ttl", default) if isinstance(mark, dict) else None
+            asked += (lifetimes.get(ttl, DAY) if isinstance(ttl, str) else DAY,)
+    return asked
+
+
+def _digest_members(text: str, members: Mapping[str, Field]) -> bytes:
+    """Over everything but cache marks: keys and the raw values, in the client's order."""
+    return _digest("".join(f"{key}\0{text[at:to]}\0" for key, (_, at, to) in members.items() if key not in _MARKS))
+
+
+def _content(text: str, content: Field, origin: int, kind: Kind, call: str = "") -> list[Block]:
+    """The blocks of a content member, spans relative to `origin`. Its texts become blocks of that kind."""
+    got, start, end = content
+
+    def opaque(at: int, to: int, digest: bytes, part: int = 0, name: str = "") -> Block:
+        return Block(Kind.OTHER, at - origin, to - origin, digest, name=name, call=call, part=part)
+
+    def words(said: str, at: int, to: int, part: int = 0) -> Block:
+        span = (at - origin, to - origin)
+        return Block(kind, *span, _digest(said), said, span, call=call, part=part)
+
+    if isinstance(got, str):
+        return [words(got, start, end)]
+    if not isinstance(got, list):
+        return [opaque(start, end, _digest(text[start:end]))]
+    blocks: list[Block] = []
+    for number, (inner, at, to) in enumerate(got):
+        part = number if kind is Kind.RESULT else 0
+        if not isinstance(inner, dict):
+            blocks.append(opaque(at, to, _digest(text[at:to]), part))
+            continue
+        said, start, end = inner.get("text", (None, 0, 0))
+        if inner.keys() <= _TEXT_KEYS and _string(inner, "type") == "text" and isinstance(said, str):
+            blocks.append(words(said, start, end, part))
+        else:
+            blocks.append(opaque(at, to, _digest_members(text, inner), part, _string(inner, "type")))
+    return blocks
+
+
+def _arguments(given: Any) -> Any:
+    """Decoded arguments of a call. What a model has written need not be JSON; the string then stands for itself."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except (ValueError, RecursionError):
+        return given
+
+
+def _calls(text: str, calls: Field, origin: int) -> list[Block]:
+    got = calls[0]
+    if not isinstance(got, list):
+        raise Malformed("tool_calls is not a list")
+    blocks: list[Block] = []
+    for members, at, to in got:
+        if not isinstance(members, dict):
+            raise Malformed("tool call is not an object")
+        block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
+        block.call = _string(members, "id")
+        if not block.call:
+            raise Malformed("tool call without an id")
+        function = members.get("function", (None,))[0]
+        custom = members.get("custom", (None,))[0]
+        if isinstance(function, dict):
+            block.arguments = _arguments(function.get("arguments"))
+        elif isinstance(custom, dict):
+            block.arguments = custom.get("input")
+        name = next((s["name"] for s in (function, custom) if isinstance(s, dict) and "name" in s), "")
+        block.name = name if isinstance(name, str) else ""
+        block.about = subject(block.name, block.arguments)
+        blocks.append(block)
+    return blocks
+
+
+def _is_signed(details: Any) -> bool:
+    """Whether any of OpenRouter's reasoning details carries what its provider may check."""
+    parts = details if isinstance(details, list) else [details]
+    return any(isinstance(part, dict) and bool(part.get("signature") or part.get("data")) for part in parts)
+
+
+def _others(text: str, members: Mapping[str, Field], origin: int) -> list[Block]:
+    """The members beside content and calls. Reasoning comes last: it cannot be cut out up to what follows it."""
+    blocks: list[Block] = []
+    for key, (got, at, to) in members.items():
+        if key in _OWN_KEYS or got is None:
+            continue
+        kind = Kind.REASONING if key in REASONING else Kind.OTHER
+        block = Block(kind, at - origin, to - origin, _digest(f"{key}\0{text[at:to]}"), name=key)
+        block.signed = key == "reasoning_details" and _is_signed(got)
+        blocks.append(block)
+    return sorted(blocks, key=lambda block: (block.kind is Kind.REASONING, block.signed))
+
+
+def _message(text: str, at: int) -> tuple[Message, int]:
+    members, end = fields(text, at, {"content": _parts, "tool_calls": _parts})
+    role = _string(members, "role")
+    if not role:
+        raise Malformed("message without role")
+    if role == "function" or members.get("function_call", (None,))[0] is not None:
+        raise Malformed("functions as they were before tools")
+    content = members.get("content", (None, 0, 0))
+    call = _string(members, "tool_call_id")
+    blocks: list[Block] = []
+    if role == "tool":
+        if not call:
+            raise Malformed("tool message without the id of its call")
+        if content[0] is None or content[0] == []:
+            blocks.append(Block(Kind.RESULT, 0, end - at, _digest(""), call=call))
+        else:
+            blocks.extend(_content(text, content, at, Kind.RESULT, call))
+    elif call:
+        raise Malformed("the id of a call in a message that is no tool's")
+    elif isinstance(content[0], str | list):
+        blocks.extend(_content(text, content, at, Kind.TEXT))
+    elif content[0] is not None:
+        raise Malformed("content is neither string nor list")
+    if members.get("tool_calls", (None,))[0] is not None:
+        blocks.extend(_calls(text, members["tool_calls"], at))
+    blocks.extend(_others(text, members, at))
+    marks = tuple(
+        seconds
+        for part, _, _ in (content[0] if isinstance(content[0], list) else ())
+        if isinstance(part, dict)
+        for seconds in _mark(part)
+    )
+    over = blake2b(role.encode(), digest_size=8)
+    for block in blocks:
+        over.update(f"{block.kind}\0{block.call}\0".encode("utf-8", "surrogatepass"))
+        over.update(block.digest)
+    return Message(role, at, end, blocks, over.digest(), marks), end
+
+
+_USER = re.compile(r'"role"\s*:\s*"user"')
+_USER_BYTES = re.compile(_USER.pattern.encode())
+
+
+def _key(text: str, start: int) -> str:
+    """What follows the first user's role: many conversations share their instructions, which may be long."""
+    found = _USER.search(text, start)
+    at = found.start() if found else start
+    return f"{NAME}:{text[at : at + WINDOW]}"
+
+
+class _Again:
+    """Reads messages, taking those that stand unchanged in the conversation's last request from there.
+
+    A message is a whole JSON object: where the same characters stand, the same message stands.
+    """
+
+    def __init__(self, recent: Mapping[str, Conversation]) -> None:
+        self.recent = recent
+
+    def __call__(self, text: str, at: int) -> tuple[Any, int]:
+        if text[at] != "[":
+            raise Malformed("messages is not a list")
+        before = self.recent.get(_key(text, at))
+        if before is None:
+            return items(text, at, _message)
+        known, source, index = before.messages, before.text, 0
+
+        def message(text: str, at: int) -> tuple[Message, int]:
+            nonlocal index
+            if index < len(known):
+                old = known[index]
+                if text.startswith(source[old.start : old.end], at):
+                    index += 1
+                    end = at + old.end - old.start
+                    return (old if old.start == at else replace(old, start=at, end=end)), end
+            read, end = _message(text, at)
+            index += index > 0 or read.role not in INSTRUCTIONS
+            return read, end
+
+        return items(text, at, message)
+
+
+_TOOLS = _list_of(lambda text, at: fields(text, at, {}))
+
+
+def _tools(field: Field) -> list[Tool]:
+    if field[0] is None:
+        return []
+    if not isinstance(field[0], list):
+        raise Malformed("tools is not a list")
+    tools: list[Tool] = []
+    for members, start, end in field[0]:
+        inner = (members.get(kind, (None,))[0] for kind in ("function", "custom"))
+        name = next((each.get("name") for each in inner if isinstance(each, dict)), "")
+        tools.append(Tool(name if isinstance(name, str) else "", start, end))
+    return tools
+
+
+def _choice(given: Any) -> Any:
+    """`tool_choice` as an object with a type, which some of its values are here and all are elsewhere."""
+    return {"type": given} if isinstance(given, str) else given
+
+
+def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
+    """Read a Chat Completions request. Raises Malformed on any doubt; the body is then forwarded as it came.
+
+    `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
+    time this takes, never the result.
+    """
+    text, top = document(body, {"messages": _Again(recent), "tools": _TOOLS})
+
+    def given(key: str) -> Any:
+        return top[key][0] if key in top else None
+
+    if given("functions") is not None or given("function_call") is not None:
+        raise Malformed("functions as they were before tools")
+    if given("n") not in (None, 1):
+        raise Malformed("more than one answer is asked for")
+    everything: list[Message] = [message for message, _, _ in given("messages") or ()]
+    heading = next((n for n, m in enumerate(everything) if m.role not in INSTRUCTIONS), len(everything))
+    messages = everything[heading:]
+    if not messages:
+        raise Malformed("no messages")
+    instructions = [
+        replace(block, start=message.start + block.start, end=message.start + block.end, literal=None)
+        for message in everything[:heading]
+        for block in message.blocks
+    ]
+    stream = given("stream")
+    if not isinstance(stream, bool | None):
+        raise Malformed("stream is not a boolean")
+    model = _string(top, "model")
+    tools = _tools(top["tools"]) if "tools" in top else []
+    tool_marks = [seconds for members, _, _ in given("tools") or () for seconds in _mark(members)]
+    asked = [seconds for message in messages for seconds in message.marks]
+    signed = any(block.signed for message in messages for block in message.blocks)
+    options: dict[str, Any] = {key: given(key) for key in ("prompt_cache_key", "stream_options") if key in top}
+    if given("tool_choice") is not None:
+        options["tool_choice"] = _choice(given("tool_choice"))
+    return Conversation(
+        model=model,
+        text=text,
+        messages=messages,
+        tools=tools,
+        instructions=instructions,
+        digests=b"".join([message.digest for message in messages]),
+        stream=bool(stream),
+        ttl=_time_to_live(model, given("prompt_cache_retention"), asked),
+        clears=bool(given("transforms")),  # OpenRouter's, of which one takes out the middle
+        bound=signed and binds_reasoning(model),
+        breakpoints=len(tool_marks) + sum(len(message.marks) for message in everything),
+        places={key: (start, end) for key, (_, start, end) in top.items()},
+        options=options,
+    )
+
+
+def _time_to_live(model: str, retention: Any, marks: list[float]) -> float | None:
+    """What is asked for, or is known of the model. Most servers of this API cache unasked, so None is no refusal."""
+    unasked = RETENTION.get(retention, DAY) if isinstance(retention, str) else kept(model)
+    return max([*marks, *([unasked] if unasked is not None else [])], default=None)
+
+
+def likely_key(body: bytes) -> str:
+    """What `key` will probably be, without reading the body."""
+    start = body.find(b"[", body.find(b'"messages"'))
+    found = _USER_BYTES.search(body, max(start, 0))
+    at = found.start() if found else start
+    return f"{NAME}:{body[at : at + 4 * WINDOW].decode('utf-8', 'ignore')[:WINDOW]}"
+
+
+def key(conversation: Conversation) -> str:
+    """Under which `parse` looks a request up in `recent`."""
+    return _key(conversation.text, conversation.places["messages"][0])
+
+
+def usage(report: Mapping[str, Any]) -> Usage:
+    """Read a `usage` object. What was read from the cache or written to it is part of `prompt_tokens`; missing is 0.
+
+    Nothing says for how long was written.
+    """
+
+    def number(source: Any, key: str) -> int:
+        got = source.get(key) if isinstance(source, Mapping) else None
+        return got if isinstance(got, int) and not isinstance(got, bool) else 0
+
+    details = report.get("prompt_tokens_details")
+    prompt = number(report, "prompt_tokens")
+    # DeepSeek and Moonshot have words of their own for it.
+    cached = number(details, "cached_tokens") or number(report, "prompt_cache_hit_tokens")
+    read = min(prompt, cached or number(report, "cached_tokens"))
+    written = min(prompt - read, number(details, "cache_write_tokens"))
+    output = number(report, "completion_tokens")
+    return Usage(fresh=prompt - read - written, read=read, written=written, output=output, untold=True)
+
+
+def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:
+    """What the stream has reported so far: the last report, which has all of it. Events have no names here.
+
+    OpenAI sends it in a chunk without choices, if asked to; Groq under a key of its own.
+    """
+    if event or '"usage"' not in data:
+        return before
+    try:
+        payload = json.loads(data)
+    except ValueError:
+        return before
+    if not isinstance(payload, dict):
+        return before
+    for holder in (payload, payload.get("x_groq")):
+        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
+            return usage(holder["usage"])
+    return before
+
+
+def drops_reasoning(event: str, data: str) -> bool:
+    """Whether a stream's event reports that reasoning was dropped, which this API has no word for."""
+    del event, data
+    return False
+
+
+def answer(text: str) -> str:
+    """The JSON of a message of the model's."""
+    return json.dumps({"role": "assistant", "content": text}, ensure_ascii=False, separators=(",", ":"))
+
+
+def tool(name: str, description: str, schema: Mapping[str, Any]) -> str:
+    """The JSON of a tool definition. `schema` is the JSON schema of its arguments."""
+    made = {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
+    return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
+
+
+# The words of a refusal that a shorter request cannot have caused.
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|maximum context length|too (?:long|large)|exceeds? (?:the )?(?:context|token|limit)",
+    re.IGNORECASE,
+)
+
+
+def rewrite_may_have_caused(status: int, body: str, *, longer: bool = False) -> bool:
+    """Whether an error answer could be due to what we changed, so that the original is worth one try.
+
+    `longer` says that what was sent is longer than the original.
+    """
+    return (status in (400, 422) and _TOO_LONG.search(body) is None) or (longer and status in (400, 413))
+
+
+def refusal_text(body: str) -> str:
+    """The message of an error answer, without what differs between two equal refusals."""
+    try:
+        error = json.loads(body)["error"]
+        message = error if isinstance(error, str) else error["message"]
+    except (ValueError, KeyError, TypeError):
+        return body
+    return message if isinstance(message, str) else body
+
+
+def says_bound(refusal: str) -> bool:
+    """Whether a refusal says that signed reasoning is bound to what stands before it: Anthropic's words, passed on."""
+    return "bound to a different conversation" in refusal

@@ -1,0 +1,196 @@
+"""One session in the words of each API: the request it becomes, and what its answer said.
+
+A session is kept in the words of Messages. Chat Completions says the same with a message for each result, and knows
+neither errors nor images of a tool.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from addon.mmu.plan import Offer
+from addon.recall.offer import offer
+from addon.wire import anthropic, chat, chat_rules, rules
+from addon.wire.conversation import Conversation
+from tests.upstream.chat import PATH
+from tests.upstream.direct import TOOL, text
+from tests.upstream.provider import MESSAGES
+
+NAMES = ("Read", "Bash", "Edit", "mcp__x__odd")
+type Places = set[tuple[str, int]]
+"""Call id and part of results."""
+
+
+class Spelling(Protocol):
+    """What is different from API to API."""
+
+    path: str
+    pace: float
+    """Seconds that go by for each that a session with caching idles, so that a pause means the same to every time to
+    live."""
+    offer: Offer
+    rules: Sequence[rules.Rule]
+
+    def parse(self, body: bytes) -> Conversation: ...
+
+    def request(
+        self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
+    ) -> dict[str, Any]:
+        """The body of the session's `count`-th request."""
+        ...
+
+    def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
+        """The blocks of an answer."""
+        ...
+
+    def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The messages behind the instructions."""
+        ...
+
+    def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
+        """Empty in a body what may have been replaced."""
+        ...
+
+
+@dataclass
+class Messages:
+    instructions: str = "You are an agent."
+
+    path = MESSAGES
+    pace = 1.0
+    offer = offer(anthropic)
+    rules: Sequence[rules.Rule] = rules.RULES
+    tools = tuple({**TOOL, "name": name} for name in NAMES)
+
+    def parse(self, body: bytes) -> Conversation:
+        return anthropic.parse(body)
+
+    def request(
+        self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
+    ) -> dict[str, Any]:
+        system = [text(f"x-anthropic-billing-header: cch={count:05x};"), text(self.instructions)]
+        messages = copy.deepcopy(messages)
+        if caching:
+            system[-1]["cache_control"] = {"type": "ephemeral"}
+            last = messages[-1]["content"]
+            if isinstance(last, str):
+                messages[-1]["content"] = last = [text(last)]
+            last[-1]["cache_control"] = {"type": "ephemeral"}
+        for message in messages[:-1]:
+            if style >= 4 and len(message["content"]) == 1 and message["content"][0]["type"] == "text":
+                message["content"] = message["content"][0]["text"]
+        parts = {"model": model, "max_tokens": 100, "tools": list(self.tools), "system": system}
+        return {**parts, "messages": messages} if style % 2 else {"messages": messages, **parts}
+
+    def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(payload["content"])
+
+    def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(body["messages"])
+
+    def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
+        for message in body["messages"]:
+            content = message["content"]
+            if isinstance(content, list):
+                message["content"] = [b for b in content if b["type"] != "thinking"]
+            for block in message["content"]:
+                if isinstance(block, dict) and block["type"] == "tool_result":
+                    if block["tool_use_id"] in pardoned:
+                        block["is_error"] = None
+                    _blank(block, block["tool_use_id"], replaced)
+
+
+@dataclass
+class Chat:
+    instructions: str = "You are an agent."
+
+    path = PATH
+    pace = 12.0
+    offer = offer(chat)
+    rules: Sequence[rules.Rule] = chat_rules.RULES
+    tools = tuple(json.loads(chat.tool(name, "does", {"type": "object"})) for name in NAMES)
+
+    def parse(self, body: bytes) -> Conversation:
+        return chat.parse(body)
+
+    def request(
+        self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
+    ) -> dict[str, Any]:
+        del caching  # unasked, or not at all
+        # Some clients say the time in their instructions.
+        time = f" It is {count} o'clock." if style == 7 else ""
+        said = [{"role": "system", "content": self.instructions + time}]
+        for number, message in enumerate(messages):
+            plain = style >= 4 and number < len(messages) - 1
+            said += self._user(message, plain) if message["role"] == "user" else [self._assistant(message, style)]
+        parts = {"model": model, "max_completion_tokens": 100, "tools": list(self.tools), "tool_choice": "auto"}
+        return {**parts, "messages": said} if style % 2 else {"messages": said, **parts}
+
+    def _user(self, message: dict[str, Any], plain: bool) -> list[dict[str, Any]]:
+        content = message["content"]
+        blocks = [text(content)] if isinstance(content, str) else content
+        results = [
+            {"role": "tool", "tool_call_id": b["tool_use_id"], "content": self._result(b.get("content", ""))}
+            for b in blocks
+            if b["type"] == "tool_result"
+        ]
+        texts = [text(b["text"]) for b in blocks if b["type"] == "text"]
+        whole = texts[0]["text"] if plain and len(texts) == 1 else texts
+        return [*results, *([{"role": "user", "content": whole}] if texts else [])]
+
+    def _result(self, content: Any) -> Any:
+        if isinstance(content, str):
+            return content
+        return [text(part["text"] if part["type"] == "text" else "[image]") for part in content]
+
+    def _assistant(self, message: dict[str, Any], style: int) -> dict[str, Any]:
+        found: dict[str, list[Any]] = {"thinking": [], "text": [], "tool_use": []}
+        for block in message["content"]:
+            found[block["type"]].append(block)
+        made: dict[str, Any] = {"role": "assistant", "content": "".join(b["text"] for b in found["text"]) or None}
+        if found["thinking"]:
+            made["reasoning_content"] = "".join(b["thinking"] for b in found["thinking"])
+        if found["tool_use"]:
+            made["tool_calls"] = [
+                {
+                    "id": b["id"],
+                    "type": "function",
+                    "function": {"name": b["name"], "arguments": json.dumps(b["input"], ensure_ascii=style % 2 == 0)},
+                }
+                for b in found["tool_use"]
+            ]
+        return made
+
+    def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
+        message = payload["choices"][0]["message"]
+        blocks: list[dict[str, Any]] = []
+        if "reasoning_content" in message:
+            blocks.append({"type": "thinking", "thinking": message["reasoning_content"]})
+        if message["content"]:
+            blocks.append(text(message["content"]))
+        for made in message.get("tool_calls", []):
+            given = json.loads(made["function"]["arguments"])
+            blocks.append({"type": "tool_use", "id": made["id"], "name": made["function"]["name"], "input": given})
+        return blocks
+
+    def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        return list(body["messages"][1:])
+
+    def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
+        assert not pardoned
+        for message in body["messages"]:
+            if message["role"] == "tool":
+                _blank(message, message["tool_call_id"], replaced)
+
+
+def _blank(holder: dict[str, Any], call: str, replaced: Places) -> None:
+    if isinstance(holder.get("content"), str) and (call, 0) in replaced:
+        holder["content"] = ""
+    elif isinstance(holder.get("content"), list):
+        for part, inner in enumerate(holder["content"]):
+            if (call, part) in replaced:
+                inner["text"] = ""
