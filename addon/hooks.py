@@ -286,7 +286,7 @@ class Mitmmu:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
                 self._book(flow, call, call.usage)
-            elif flow.response.status_code == 200:
+            elif flow.response.status_code == 200 and call.api.reports_usage(call.conversation):
                 self.metrics.add("mmu_failures_total", place="no usage reported")
         except asyncio.CancelledError:
             self.metrics.add("mmu_failures_total", place="cancelled response")

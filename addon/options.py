@@ -44,7 +44,7 @@ class Settings:
     recall: Recall = Recall.AUTO
     header_clock: bool = False
     hosts: tuple[str, ...] = ()
-    """More hosts (or host:port) whose Anthropic paths are managed."""
+    """More hosts (or host:port) whose Messages and Chat Completions calls are managed."""
 
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -54,7 +54,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
-    "mmu_hosts": ("", "More hosts that speak the Anthropic API, comma separated: gateway.example.com,localhost:8080."),
+    "mmu_hosts": ("", "More hosts that speak Messages or Chat Completions: gateway.example.com,localhost:8080."),
 }
 
 _FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")

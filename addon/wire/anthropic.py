@@ -323,6 +323,12 @@ def tool(name: str, description: str, schema: Mapping[str, Any]) -> str:
     return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
 
 
+def reports_usage(conversation: Conversation) -> bool:
+    """Whether the response must say what it cost: always."""
+    del conversation
+    return True
+
+
 def usage(report: Mapping[str, Any]) -> Usage:
     """Read a `usage` object. `input_tokens` excludes what was read from or written to the cache; missing is 0."""
 

@@ -45,6 +45,9 @@ class Api(Protocol):
     def tool(self, name: str, description: str, schema: Mapping[str, Any]) -> str:
         """The JSON of a tool's definition."""
 
+    def reports_usage(self, conversation: Conversation) -> bool:
+        """Whether the response to a request must say what it cost."""
+
     def usage(self, report: Mapping[str, Any]) -> Usage: ...
 
     def stream_usage(self, event: str, data: str, before: Usage | None) -> Usage | None:

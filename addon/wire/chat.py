@@ -323,6 +323,12 @@ def key(conversation: Conversation) -> str:
     return _key(conversation.text, conversation.places["messages"][0])
 
 
+def reports_usage(conversation: Conversation) -> bool:
+    """Whether the response must say what it cost: a stream only does if it was asked to."""
+    asked = conversation.options.get("stream_options")
+    return not conversation.stream or (isinstance(asked, dict) and bool(asked.get("include_usage")))
+
+
 def usage(report: Mapping[str, Any]) -> Usage:
     """Read a `usage` object. What was read from the cache or written to it is part of `prompt_tokens`; missing is 0.
 

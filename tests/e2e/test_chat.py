@@ -15,6 +15,8 @@ import pytest
 
 from tests.e2e.model import HANDLE, REFUSAL, output
 from tests.e2e.world import World, world
+from tests.harness import Mitmdump
+from tests.upstream import Upstream
 
 TOOLS: list[Any] = [
     {"type": "function", "function": {"name": name, "description": name, "parameters": {"type": "object"}}}
@@ -28,9 +30,11 @@ class Talk:
 
     def __init__(self, there: World, *, stream: bool) -> None:
         self.there, self.stream = there, stream
-        tls: Any = ssl.create_default_context(cafile=str(there.proxy.ca_file))
-        http = openai.DefaultHttpxClient(proxy=there.proxy.url, verify=tls, trust_env=False)
-        self.client = openai.OpenAI(api_key="test-key", max_retries=2, http_client=http)
+        regular = there.mode == "regular"
+        tls: Any = ssl.create_default_context(cafile=str(there.proxy.ca_file)) if regular else True
+        http = openai.DefaultHttpxClient(proxy=there.proxy.url if regular else None, verify=tls, trust_env=False)
+        url = "https://api.openai.com/v1" if regular else f"{there.proxy.url}/v1"
+        self.client = openai.OpenAI(api_key="test-key", base_url=url, max_retries=2, http_client=http)
         self.messages: list[Any] = [
             {"role": "system", "content": "You are an agent."},
             {"role": "user", "content": "begin"},
@@ -151,6 +155,16 @@ def test_a_refused_rewrite_is_answered_by_what_was_sent_before_and_the_session_g
         talk.ask(say("Yes."))
         assert there.proxy.metrics()["mmu_resent_total"] == 1
         assert there.up.invalid == 0
+
+
+def test_a_compatible_server_behind_a_reverse_proxy_is_managed_alike(tmp_path: Path) -> None:
+    with Upstream() as up:
+        proxy = Mitmdump({"mmu_clock": "header", "mmu_recall": "patch"}, target=up.url, folder=tmp_path / "proxy")
+        with proxy:
+            talk = Talk(World(up, proxy, "reverse", tmp_path), stream=True)
+            begun(talk)
+            assert up.invalid == 0
+            assert proxy.metrics()["mmu_evictions_total"] > 0
 
 
 def test_what_is_not_a_chat_call_is_left_alone(tmp_path: Path) -> None:

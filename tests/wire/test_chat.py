@@ -359,3 +359,10 @@ def test_the_key_is_guessed_without_reading(order: str) -> None:
         body = spell({"tools": [], "messages": messages, "model": "m"}, style)
         assert chat.likely_key(body) == chat.key(chat.parse(body))
     assert chat.key(parse([user("a" * 5000)])) != chat.key(parse([user("b" * 5000)]))
+
+
+def test_a_stream_reports_its_cost_only_where_it_was_asked_to() -> None:
+    assert chat.reports_usage(parse([user("x")]))
+    assert not chat.reports_usage(parse([user("x")], stream=True))
+    assert not chat.reports_usage(parse([user("x")], stream=True, stream_options={"include_usage": False}))
+    assert chat.reports_usage(parse([user("x")], stream=True, stream_options={"include_usage": True}))
