@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
-from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, without_new
+from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
 from addon.options import Recall, Settings
@@ -413,9 +413,10 @@ class Pager:
             return None
 
     def _checked(self, request: Request, draft: Plan, notes: list[str]) -> tuple[Plan, bytes]:
-        """The rewritten body, if it breaks no rule; else without what is new; else the original."""
+        """The rewritten body, if it breaks no rule; else without what is new; else as it was before reasoning was
+        dropped; else the original."""
         conversation, readings = request.conversation, self._of(request.api)
-        for candidate in (draft, without_new(draft)):
+        for candidate in (draft, without_new(draft), *before_drops(draft)):
             if not candidate.splices:
                 return candidate, request.body
             sent = rewrite(conversation, candidate.table, candidate.splices)

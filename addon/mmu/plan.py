@@ -7,7 +7,7 @@ epoch; if its new splices cannot be made durable, `Plan.replay` is what goes out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -384,6 +384,19 @@ def without_new(plan: Plan) -> Plan:
     return replace(
         plan, splices=plan.replay, new=[], pages=[], epoch=None, view=replace(plan.view, splices=kept)
     )
+
+
+def before_drops(plan: Plan) -> Iterator[Plan]:
+    """The replay as it was before reasoning was last dropped, before it was dropped the time before, and so on.
+
+    Branches of a conversation share a line's splices. What one dropped when its turn had ended, another that is in the
+    middle of that turn must still send; and what left together with it, for that reasoning is bound to it.
+    """
+    epochs = {s.request for s in plan.replay.values() if s.change is Change.DROP}
+    together = (Change.DROP, Change.EVICT, Change.TOOL)
+    for last in sorted(epochs, reverse=True):
+        kept = {a: s for a, s in plan.replay.items() if s.request < last or s.change not in together}
+        yield replace(without_new(plan), splices=kept)
 
 
 REFUSED = 256
