@@ -354,6 +354,14 @@ def test_an_event_whose_number_stands_twice_is_renumbered_as_it_was_read() -> No
     assert told(joiner.feed(raw)) == [delta(0, type="text_delta", text="x")]
 
 
+def test_an_event_that_makes_no_sense_passes() -> None:
+    joiner = Joiner(HIDDEN)
+    for one in (start(0, {"type": "text", "citations": 3}), delta(0, type="citations_delta", citation={})):
+        raw = b"data: " + json.dumps(one).encode() + b"\n\n"
+        assert joiner.feed(raw) == raw
+    assert not joiner.speech.intact
+
+
 def test_numbers_that_do_not_rise_leave_no_doubt() -> None:
     joiner = Joiner(HIDDEN)
     visible = {"type": "text", "text": ""}
