@@ -253,7 +253,12 @@ class Pager:
             relayed = {**found.splices, **summed}
             return replace(request, conversation=conversation, body=conversation.text.encode(), relayed=relayed)
 
-        return await asyncio.to_thread(work) if len(request.original) > LARGE else work()
+        try:
+            return await asyncio.to_thread(work) if len(request.original) > LARGE else work()
+        except Malformed as error:
+            self.metrics.add("mmu_failures_total", place="put back")
+            logger.error("mitmmu: what the client was not shown could not be put back: %s", error)
+            return replace(request, conversation=request.client, body=request.original, relayed={})
 
     async def _draft(
         self,

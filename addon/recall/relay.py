@@ -9,7 +9,7 @@ This file decides what follows a round; `relay_stream.py` and `relay_whole.py` d
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,16 +84,18 @@ class Relay:
         self.call = call
         self.rounds: list[Round] = []
         """Those that were answered."""
-        self.served = 0
         self._body = body
         self._pager = pager
         self._metrics = metrics
-        self._texts: list[dict[str, str]] = []
-        self._shortened = False
+        self._texts: dict[str, str] = {}
+        """The last round's answers, by call id."""
+        self._whole: dict[str, frozenset[str]] = {}
+        """The pages that each call's answer shows in full."""
         self._most = ROUNDS
         self._anchor = ""
         self._first_id = ""
-        self._shown: dict[str, str] | None = None
+        self._shown: dict[str, str] = {}
+        self._looked = False
 
     async def after(self, speech: Speech) -> Next:
         """What follows when the model has spoken."""
@@ -128,13 +130,12 @@ class Relay:
     async def refused(self, speech: Speech, status: int) -> Next:
         """What follows when the provider would not take the last round's results. `speech` is that round's, `status`
         one of MENDABLE."""
-        texts = self._texts[-1]
         self.rounds.pop()
-        if not self._shortened and any(len(t) > SHORT for t in texts.values()):
-            self._shortened = True
+        long = [call for call, text in self._texts.items() if len(text) > SHORT]
+        if long:
             self._count("shortened")
-            return await self._ask(speech, {c: TOO_LONG if len(t) > SHORT else t for c, t in texts.items()})
-        self._texts.pop()
+            self._withdraw(long)
+            return await self._ask(speech, {**self._texts, **dict.fromkeys(long, TOO_LONG)})
         return await self.leak(speech, f"refused with {status}")
 
     async def _on(self, speech: Speech, asks: dict[str, Ask]) -> Next:
@@ -150,10 +151,11 @@ class Relay:
         if not await self._keep([*self.rounds, made], speech, asks=next(iter(texts))):
             # What cannot be kept must not be shown: the provider would have seen what it might never see again.
             texts = {call: unavailable(Ask()).text for call in texts}
+            self._withdraw(texts)
             made = self._round(speech, texts)
             await self._keep([*self.rounds, made], speech, asks=next(iter(texts)))
         self.rounds.append(made)
-        self._texts.append(texts)
+        self._texts = texts
         sent = self._pager.sent(self.call.api, self._body)
         room = BREAKPOINTS - sent.breakpoints
         self._most = ROUNDS if room > 0 else FEW
@@ -173,22 +175,29 @@ class Relay:
 
     async def _answers(self, asks: dict[str, Ask]) -> dict[str, str]:
         call = self.call
-        if self._shown is None:  # not before: most responses ask for nothing
-            self._shown = _resident(call)
-        answered = await self._pager.answers(
-            call.name, call.conversation, call.plan.view.splices, asks, self._shown
-        )
+        if not self._looked:  # not before: most responses ask for nothing
+            self._looked, self._shown = True, _resident(call)
+        standing = dict(self._shown)
+        answered = await self._pager.answers(call.name, call.conversation, call.plan.view.splices, asks, standing)
         for id, got in answered.items():
             self._metrics.add("mmu_recalls_total", result=got.result)
             if got.pages:
                 self._metrics.add("mmu_faults_total", got.pages, kind="explicit")
-                self.served += got.pages
+            self._whole[id] = got.whole
             if got.result in ("served", "resident") and asks[id].whole:
                 # Asked for once more it is pointed to, and whoever asks even then is given it.
                 for page in asks[id].pages:
-                    if self._shown.pop(page, None) is None and page in got.whole:
+                    if page in standing:
+                        self._shown.pop(page, None)
+                    elif page in got.whole:
                         self._shown[page] = f"your recall of page {page}"
         return {call: got.text for call, got in answered.items()}
+
+    def _withdraw(self, calls: Iterable[str]) -> None:
+        """Something else is said to these calls, so what they would have shown cannot be pointed to."""
+        for call in calls:
+            for page in self._whole.pop(call, frozenset()):
+                self._shown.pop(page, None)
 
     def _round(self, speech: Speech, texts: dict[str, str]) -> Round:
         return speech.round({call: anthropic_expand.result(call, text) for call, text in texts.items()})

@@ -119,8 +119,7 @@ class Speech:
         if kind == "input_json_delta":
             self._inputs.setdefault(index, []).append(str(delta.get("partial_json", "")))
         elif kind == "citations_delta":
-            before = block.get("citations")
-            block["citations"] = [*(before if isinstance(before, list) else ()), delta.get("citation")]
+            block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
         elif kind in ("text_delta", "thinking_delta", "signature_delta"):
             name = kind.removesuffix("_delta")
             block[name] = f"{block.get(name) or ''}{delta.get(name, '')}"

@@ -163,10 +163,12 @@ async def test_a_mark_only_where_there_is_room() -> None:
 async def test_what_cannot_be_kept_is_not_shown() -> None:
     there = Response()
     there.pager.takes = False
-    what = await there.says(recall("h1"), recall("h2"))
+    what = await there.says(recall("h1"), recall("h2", lines="1-1"))
     assert there.results(what) == [UNAVAILABLE] * 2
     assert [json.loads(r)["content"] for r in there.pager.last.rounds[0].results.values()] == [UNAVAILABLE] * 2
     assert there.relay.rounds == list(there.pager.last.rounds)
+    there.pager.takes = True
+    assert there.results(await there.says(recall("h3")))[-1] == TEXTS[PAGE], "nor is it pointed to"
 
 
 async def test_several_calls_are_answered_at_once() -> None:
@@ -246,6 +248,13 @@ async def test_a_resident_page_is_pointed_to_and_given_to_who_insists() -> None:
     assert there.relay.served == 2
 
 
+async def test_one_asked_for_twice_at_once_stands_afterwards() -> None:
+    there = Response()
+    assert there.results(await there.says(recall("h1"), recall("h2"))) == [TEXTS[PAGE]] * 2
+    assert there.results(await there.says(recall("h3")))[-1].startswith(f"Page {PAGE} stands above already")
+    assert there.results(await there.says(recall("h4")))[-1] == TEXTS[PAGE], "who insists is given it"
+
+
 async def test_what_the_provider_may_have_cleared_is_not_pointed_to() -> None:
     body = "line of the file\n" * 40
     edits = {"edits": [{"type": "clear_tool_uses_20250919"}]}
@@ -287,6 +296,17 @@ async def test_a_refused_answer_is_shortened_and_then_leaked() -> None:
     assert there.pager.kept[-1][0] == there.pager.kept[0][0]
     assert [dict(r.results) for r in there.pager.last.rounds] == [{}], "what was refused still stands"
     assert there.relay.rounds == []
+
+
+async def test_every_round_has_its_own_chance_of_being_shortened() -> None:
+    there = Response()
+    await there.says(recall("h1"))
+    await there.refused()
+    await there.says(recall("h2"))
+    assert there.results(await there.refused()) == [TOO_LONG, TOO_LONG]
+    assert there.pager.standing == [{}, {}], "what was not shown is not pointed to"
+    assert await there.says(DONE, stop="end_turn") == Ends()
+    assert blocks(there.pager.last) == [["h1"], ["h2"], ["text"]]
 
 
 async def test_a_short_answer_that_is_refused_is_leaked_at_once() -> None:

@@ -94,6 +94,7 @@ def test_the_client_gets_one_message_with_all_that_it_may_see(
     assert numbers == list(range(len(shown(replies))))
     assert out == run(replies, style, [])[0]
     assert joiner.rounds == len(replies) - 1
+    assert joiner.speech.intact
     assert joiner.spent == [read_usage(reply["usage"]) for reply in replies[:-1]]
     event(f"{len(replies)} rounds")
 
@@ -351,6 +352,24 @@ def test_an_event_whose_number_stands_twice_is_renumbered_as_it_was_read() -> No
         joiner.feed(b"data: " + json.dumps(start(index, block)).encode() + b"\n\n")
     raw = b'data: {"type":"content_block_delta","index":9,"index":1,"delta":{"type":"text_delta","text":"x"}}\n\n'
     assert told(joiner.feed(raw)) == [delta(0, type="text_delta", text="x")]
+
+
+def test_an_event_that_makes_no_sense_passes() -> None:
+    joiner = Joiner(HIDDEN)
+    for one in (start(0, {"type": "text", "citations": 3}), delta(0, type="citations_delta", citation={})):
+        raw = b"data: " + json.dumps(one).encode() + b"\n\n"
+        assert joiner.feed(raw) == raw
+    assert not joiner.speech.intact
+
+
+def test_numbers_that_do_not_rise_leave_no_doubt() -> None:
+    joiner = Joiner(HIDDEN)
+    visible = {"type": "text", "text": ""}
+    places: list[int] = []
+    for index, block in ((1, visible), (0, visible), (2, CALL), (3, visible)):
+        events = told(joiner.feed(b"data: " + json.dumps(start(index, block)).encode() + b"\n\n"))
+        places += [one["index"] for one in events]
+    assert places == [1, 0, 2]
 
 
 def test_an_event_beyond_all_bounds_ends_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addon.wire.anthropic import stream_usage
-from addon.wire.sse import Event, Reader
+from addon.wire.sse import Event, Reader, Splitter
 from addon.wire.usage import Usage
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
@@ -33,6 +33,13 @@ def test_comments_joined_data_and_endless_events() -> None:
     assert list(reader.feed(b": ping\n\ndata: a\ndata: b\n\n")) == [Event("", "a\nb")]
     assert list(reader.feed(b"data: " + b"x" * 500)) == []
     assert list(reader.feed(b"x\n\ndata: next\n\n")) == [Event("", "next")]
+
+
+def test_a_splitter_that_is_left_in_the_middle_has_the_rest() -> None:
+    splitter = Splitter()
+    assert list(splitter.feed(b"data: a\r\n\r")) == []
+    assert next(splitter.feed(b"\ndata: b\n\ndata: c")) == b"data: a\r\n\r\n"
+    assert splitter.rest == b"data: b\n\ndata: c"
 
 
 def test_usage_is_gathered_over_a_stream() -> None:
