@@ -32,11 +32,11 @@ class Talk(Model):
         self.stream = stream
         regular = there.mode != "reverse"
         tls: Any = ssl.create_default_context(cafile=str(there.proxy.ca_file)) if regular else True
-        client = anthropic.DefaultHttpxClient(
+        self.http = anthropic.DefaultHttpxClient(
             proxy=there.proxy.url if regular else None, verify=tls, trust_env=False, http2=http2
         )
         self.client = anthropic.Anthropic(
-            base_url=NAME if regular else there.proxy.url, api_key="test-key", max_retries=0, http_client=client
+            base_url=NAME if regular else there.proxy.url, api_key="test-key", max_retries=0, http_client=self.http
         )
         self.got: Any = None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import http.client
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.agent.transport import Refused, assemble, events, spell
+from tests.agent.transport import assemble, events, spell
 from tests.e2e.model import evicted, output
 from tests.e2e.talk import BASH, Talk, recall, text
 from tests.e2e.world import MESSAGES, Mode, World, blocks, head, world
@@ -40,10 +43,11 @@ def until(holds: Callable[[], bool], what: str) -> None:
 
 
 WAYS = [("regular", False), ("regular", True), ("reverse", False), ("upstream", False)]
+EVERY_WAY = pytest.mark.parametrize(("mode", "http2"), WAYS, ids=["h1", "h2", "reverse", "upstream"])
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
-@pytest.mark.parametrize(("mode", "http2"), WAYS, ids=["h1", "h2", "reverse", "upstream"])
+@EVERY_WAY
 def test_the_model_gets_its_pages_and_the_client_one_answer(
     tmp_path: Path, mode: Mode, http2: bool, stream: bool
 ) -> None:
@@ -129,59 +133,90 @@ def to_provider(there: World) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="counts connections in /proc/net/tcp, which is not here")
-def test_a_client_that_goes_away_in_between_lets_go_of_the_provider(tmp_path: Path) -> None:
-    with world(tmp_path) as there:
-        talk = Talk(there, stream=True)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
+@EVERY_WAY
+def test_a_client_that_goes_away_in_between_lets_go_of_the_provider(
+    tmp_path: Path, mode: Mode, http2: bool, stream: bool
+) -> None:
+    with world(tmp_path, mode) as there:
+        talk = Talk(there, stream=stream, http2=http2)
         page = evicted(talk)
-        gated = replies(talk, page, stall={"after_events": 3, "gate": "never"})
-        with asking(there, talk, gated) as response:
-            stream = events(response)
-            seen = [next(stream)["type"] for _ in range(12)]
-            assert "content_block_start" in seen
+        talk.then = replies(talk, page, stall={"after_events": 3, "gate": "never"})
+        with ThreadPoolExecutor(1) as aside:
+            lost = aside.submit(talk.request)
             until(lambda: not talk.then, "the model was not asked to go on")
+            until(lambda: to_provider(there) > 0, "nobody is listening to it")
+            time.sleep(0.1)
             connections = to_provider(there)
-            assert connections
-            assert response.fp is not None
-        until(lambda: to_provider(there) < connections, "the provider is still being listened to")
-        until(lambda: there.proxy.metrics().get('mmu_relays_total{result="client gone"}') == 1, "not counted")
+            hang_up(talk)
+            until(lambda: to_provider(there) < connections, "the provider is still being listened to")
+            there.up.gate("never").set()
+            assert lost.exception(30) is not None
+        if stream:
+            until(lambda: there.proxy.metrics().get('mmu_relays_total{result="client gone"}') == 1, "not counted")
         # the client asks again, and nothing of the first try is in the way
-        assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
-        assert output(0) in talk.results().values()
+        again = Talk(there, stream=stream, http2=http2)
+        again.messages, again.now = talk.messages, talk.now
+        assert again.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
+        again.say("go on")
+        again.turn([text("Yes.")])
+        assert list(again.results().values()) == [output(0)]
         assert there.up.invalid == 0
 
 
-OVERLOADED = {"error": {"status": 529, "message": "Overloaded for a very particular reason"}}
+def hang_up(talk: Talk) -> None:
+    """Shut the connections of the client under it: another thread is waiting for them."""
+    transports: list[Any] = [talk.http._transport, *talk.http._mounts.values()]
+    pools = [transport._pool for transport in transports if transport is not None]
+    for connection in (c for each in pools for c in each.connections):
+        raw = connection._connection._network_stream.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            raw.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("second", [OVERLOADED, {"cut_after_events": 4}, {"fail_after_events": 4}], ids=str)
-def test_an_error_in_between_is_the_streams_own_error(tmp_path: Path, second: dict[str, Any]) -> None:
-    with world(tmp_path) as there:
-        talk = Talk(there, stream=True)
-        page = evicted(talk)
-        first, _ = replies(talk, page)
-        broken = second if "error" in second else {"content": [text("It has rows. " * 9)], **second}
-        with asking(there, talk, [first, broken]) as response, pytest.raises(Refused) as caught:
-            assemble(events(response))
-        assert "overloaded_error" in str(caught.value)
-        if "error" in second:
-            assert "a very particular reason" in str(caught.value)
-        assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == 1
-        # agents ask again
-        assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
-        talk.say("go on")
-        talk.turn([text("Yes.")])
-        assert list(talk.results().values()) == [output(0)]
+OVERLOADED: dict[str, Any] = {"error": {"status": 529, "message": "Overloaded for a very particular reason"}}
+ROWS: dict[str, Any] = {"content": [text("It has rows. " * 9)]}
+
+
+@EVERY_WAY
+def test_an_error_in_between_is_the_streams_own_error(tmp_path: Path, mode: Mode, http2: bool) -> None:
+    with world(tmp_path, mode) as there:
+        for n, broken in enumerate([OVERLOADED, {**ROWS, "cut_after_events": 4}, {**ROWS, "fail_after_events": 4}]):
+            talk = Talk(there, stream=True, http2=http2)
+            talk.messages = [{"role": "user", "content": f"begin {n}"}]
+            page = evicted(talk, 100 * n)
+            talk.then = [replies(talk, page)[0], broken]
+            with pytest.raises(anthropic.APIStatusError) as caught:
+                talk.request()
+            # the other proxy waits for the whole answer, and says 502 of one that is cut
+            kind = "api_error" if mode == "upstream" and "cut_after_events" in broken else "overloaded_error"
+            assert kind in str(caught.value)
+            if broken is OVERLOADED:
+                assert "a very particular reason" in str(caught.value)
+            assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == n + 1
+            # agents ask again
+            assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
+            talk.say("go on")
+            talk.turn([text("Yes.")])
+            assert list(talk.results().values()) == [output(100 * n)]
         assert there.up.invalid == 0
 
 
-def test_a_plain_answer_that_cannot_be_carried_on_is_the_providers_error(tmp_path: Path) -> None:
-    with world(tmp_path) as there:
-        talk = Talk(there, stream=False)
-        page = evicted(talk)
-        talk.then = [{"content": [*talk.thought(), recall(page)]}, OVERLOADED]
-        with pytest.raises(anthropic.APIStatusError, match="a very particular reason"):
-            talk.request()
-        assert talk.turn([recall(page)], [text("Rows.")]) == [text("Rows.")]
+@EVERY_WAY
+def test_a_plain_answer_that_cannot_be_carried_on_is_the_providers_error(
+    tmp_path: Path, mode: Mode, http2: bool
+) -> None:
+    with world(tmp_path, mode) as there:
+        for n, broken in enumerate([OVERLOADED, {**ROWS, "cut_after_events": 4}]):
+            talk = Talk(there, stream=False, http2=http2)
+            talk.messages = [{"role": "user", "content": f"begin {n}"}]
+            page = evicted(talk, 100 * n)
+            talk.then = [{"content": [*talk.thought(), recall(page)]}, broken]
+            why = "a very particular reason" if n == 0 else "502" if mode == "upstream" else "broke off"
+            with pytest.raises(anthropic.APIStatusError, match=why):
+                talk.request()
+            assert talk.turn([recall(page)], [text("Rows.")]) == [text("Rows.")]
+        assert there.up.invalid == 0
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
