@@ -141,7 +141,7 @@ async def test_a_recall_is_kept_before_it_is_answered_and_again_at_the_end() -> 
     made = there.pager.last
     assert (made.finished, made.shown_as, made.id) == (True, "m1", "m2")
     assert blocks(made) == [["text", "h1"], ["text"]]
-    assert there.relay.served == 1
+    assert there.metrics.value("mmu_faults_total") == 1
     assert there.relays("finished")
 
 
@@ -178,7 +178,7 @@ async def test_several_calls_are_answered_at_once() -> None:
     assert one == "1\tline"
     assert two.startswith("There is no page")
     assert three == "`page` must be the ID that a handle names."
-    assert there.relay.served == 1
+    assert there.metrics.value("mmu_faults_total") == 1
     assert list(there.pager.last.rounds[0].results) == ["h1", "h2", "h3"]
 
 
@@ -245,7 +245,7 @@ async def test_a_resident_page_is_pointed_to_and_given_to_who_insists() -> None:
     assert asked[2].endswith(f"as the result of your recall of page {page}.")
     part = there.results(await there.says(recall("h9", page, lines="2-2")))[-1]
     assert part == "2\tline of the file"
-    assert there.relay.served == 2
+    assert there.metrics.value("mmu_faults_total") == 2
 
 
 async def test_one_asked_for_twice_at_once_stands_afterwards() -> None:
