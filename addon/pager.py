@@ -43,8 +43,8 @@ WARM_SECONDS = 60.0
 """Seconds within which a line's next request brings little that is new to plan."""
 STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
-RECENT_CHARACTERS = 64 * 1024 * 1024
-"""Characters of earlier requests kept to read the next ones faster."""
+RECENT_CHARACTERS = 32 * 1024 * 1024
+"""Characters of earlier requests kept of each kind to read the next ones faster."""
 
 
 class Recent(OrderedDict[str, Conversation]):
