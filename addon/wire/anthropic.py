@@ -15,9 +15,10 @@ from types import MappingProxyType
 from typing import Any
 
 from addon.wire.clients import subject
-from addon.wire.conversation import Block, Conversation, Kind, Message, Tool, text_digest
+from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
+from addon.wire.read import WINDOW, hashed, list_of, parts, string
 from addon.wire.rules import RULES as RULES
-from addon.wire.scan import Field, Malformed, Reader, document, fields, items, value
+from addon.wire.scan import Field, Malformed, document, fields, items, value
 from addon.wire.usage import Usage
 
 NAME = "messages"
@@ -47,39 +48,14 @@ def binds_reasoning(model: str) -> bool:
     return _UNBOUND.match(name) is None
 
 
-def _digest(text: str) -> bytes:
-    try:
-        return text_digest(text)
-    except UnicodeEncodeError:
-        raise Malformed("lone surrogate") from None
-
-
 def _digest_members(text: str, members: Mapping[str, Field]) -> bytes:
     """Over everything but the cache mark: keys and the raw values, in the client's order."""
-    parts = [f"{key}\0{text[start:end]}\0" for key, (_, start, end) in members.items() if key != "cache_control"]
-    return _digest("".join(parts))
-
-
-def _string(members: Mapping[str, Field], key: str) -> str:
-    got = members.get(key)
-    if got is None:
-        return ""
-    if not isinstance(got[0], str):
-        raise Malformed(f"{key} is not a string")
-    return got[0]
-
-
-def _part(text: str, at: int) -> tuple[Any, int]:
-    return fields(text, at, {}) if text[at] == "{" else value(text, at)
-
-
-def _parts(text: str, at: int) -> tuple[Any, int]:
-    """Members of each element where the value is a list; the plain value otherwise."""
-    return items(text, at, _part) if text[at] == "[" else value(text, at)
+    kept = [f"{key}\0{text[start:end]}\0" for key, (_, start, end) in members.items() if key != "cache_control"]
+    return hashed("".join(kept))
 
 
 def _block(text: str, at: int) -> tuple[Any, int]:
-    return fields(text, at, {"content": _parts})
+    return fields(text, at, {"content": parts})
 
 
 def _content(text: str, at: int) -> tuple[Any, int]:
@@ -102,18 +78,18 @@ def _text_block(text: str, members: dict[str, Field], start: int, end: int, orig
     words, at, to = members["text"]
     if not isinstance(words, str):
         raise Malformed("text is not a string")
-    digest = _digest(words) if members.keys() <= _TEXT_KEYS else _digest_members(text, members)
+    digest = hashed(words) if members.keys() <= _TEXT_KEYS else _digest_members(text, members)
     return Block(Kind.TEXT, start - origin, end - origin, digest, words, (at - origin, to - origin))
 
 
 def _result_blocks(text: str, members: dict[str, Field], start: int, end: int, origin: int) -> list[Block]:
-    call = _string(members, "tool_use_id")
+    call = string(members, "tool_use_id")
     error = bool(members["is_error"][0]) if "is_error" in members else False
     flag = (members["is_error"][1] - origin, members["is_error"][2] - origin) if "is_error" in members else None
     span = (start - origin, end - origin)
 
     def result(words: str, literal: tuple[int, int] | None, part: int) -> Block:
-        return Block(Kind.RESULT, *span, _digest(words), words, literal, call=call, part=part, error=error, flag=flag)
+        return Block(Kind.RESULT, *span, hashed(words), words, literal, call=call, part=part, error=error, flag=flag)
 
     got, at, to = members.get("content", (None, 0, 0))
     if got is None:
@@ -127,7 +103,7 @@ def _result_blocks(text: str, members: dict[str, Field], start: int, end: int, o
         if not isinstance(inner, dict):
             raise Malformed("tool_result part is not an object")
         words = inner.get("text")
-        if words is not None and inner.keys() <= _TEXT_KEYS and _string(inner, "type") == "text":
+        if words is not None and inner.keys() <= _TEXT_KEYS and string(inner, "type") == "text":
             if not isinstance(words[0], str):
                 raise Malformed("text is not a string")
             blocks.append(result(words[0], (words[1] - origin, words[2] - origin), part))
@@ -142,13 +118,13 @@ def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[
     got, start, end = content
     if isinstance(got, str):
         span = (start - origin, end - origin)
-        return [Block(Kind.TEXT, *span, _digest(got), got, span)], ()
+        return [Block(Kind.TEXT, *span, hashed(got), got, span)], ()
     if not isinstance(got, list):
         raise Malformed("content is neither string nor list")
     blocks: list[Block] = []
     marks: tuple[float, ...] = ()
     for members, at, to in got:
-        kind = _string(members, "type")
+        kind = string(members, "type")
         marks += _mark(members)
         if kind == "text" and "text" in members:
             blocks.append(_text_block(text, members, at, to, origin))
@@ -160,13 +136,13 @@ def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[
                     marks += _mark(part)
         elif kind == "tool_use":
             block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
-            block.call, block.name = _string(members, "id"), _string(members, "name")
+            block.call, block.name = string(members, "id"), string(members, "name")
             block.arguments = members["input"][0] if "input" in members else None
             block.about = subject(block.name, block.arguments)
             blocks.append(block)
         elif kind in ("thinking", "redacted_thinking"):
             block = Block(Kind.REASONING, at - origin, to - origin, _digest_members(text, members))
-            block.signed = kind == "redacted_thinking" or bool(_string(members, "signature"))
+            block.signed = kind == "redacted_thinking" or bool(string(members, "signature"))
             blocks.append(block)
         else:
             blocks.append(Block(Kind.OTHER, at - origin, to - origin, _digest_members(text, members), name=kind))
@@ -175,7 +151,7 @@ def _blocks(text: str, content: Field, origin: int) -> tuple[list[Block], tuple[
 
 def _message(text: str, at: int) -> tuple[Message, int]:
     members, end = fields(text, at, {"content": _content})
-    role = _string(members, "role")
+    role = string(members, "role")
     if not role or "content" not in members:
         raise Malformed("message without role or content")
     blocks, marks = _blocks(text, members["content"], at)
@@ -199,16 +175,8 @@ def _tools(text: str, field: Field) -> tuple[list[Tool], int]:
         return [], 0
     if not isinstance(field[0], list):
         raise Malformed("tools is not a list")
-    tools = [Tool(_string(members, "name"), start, end) for members, start, end in field[0]]
+    tools = [Tool(string(members, "name"), start, end) for members, start, end in field[0]]
     return tools, sum(len(_mark(members)) for members, _, _ in field[0])
-
-
-def _list_of(reader: Reader) -> Reader:
-    return lambda text, at: items(text, at, reader) if text[at] == "[" else value(text, at)
-
-
-WINDOW = 4096
-"""Characters at the start of the messages by which a conversation's last request is looked up."""
 
 
 class _Again:
@@ -242,7 +210,7 @@ class _Again:
 
 
 _SYSTEM = _content
-_TOOLS = _list_of(lambda text, at: fields(text, at, {}))
+_TOOLS = list_of(lambda text, at: fields(text, at, {}))
 
 
 def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
@@ -258,7 +226,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     instructions, marks = _instructions(text, top["system"]) if "system" in top else ([], 0)
     tools, tool_marks = _tools(text, top["tools"]) if "tools" in top else ([], 0)
     asked = [seconds for message in messages for seconds in message.marks] + list(_mark(top))
-    model = _string(top, "model")
+    model = string(top, "model")
     stream = top["stream"][0] if "stream" in top else False
     if not isinstance(stream, bool):
         raise Malformed("stream is not a boolean")

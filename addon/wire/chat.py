@@ -17,10 +17,11 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
-from addon.wire.anthropic import TTL, WINDOW, _digest, _list_of, _parts, _string, binds_reasoning
+from addon.wire.anthropic import TTL, binds_reasoning
 from addon.wire.chat_rules import RULES as RULES
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
+from addon.wire.read import WINDOW, hashed, list_of, parts, string
 from addon.wire.retention import BREAKPOINT, DAY, RETENTION, kept
 from addon.wire.scan import Field, Malformed, document, fields, items
 from addon.wire.usage import Usage
@@ -62,7 +63,7 @@ def _mark(part: Mapping[str, Field]) -> tuple[float, ...]:
 
 def _digest_members(text: str, members: Mapping[str, Field]) -> bytes:
     """Over everything but cache marks: keys and the raw values, in the client's order."""
-    return _digest("".join(f"{key}\0{text[at:to]}\0" for key, (_, at, to) in members.items() if key not in _MARKS))
+    return hashed("".join(f"{key}\0{text[at:to]}\0" for key, (_, at, to) in members.items() if key not in _MARKS))
 
 
 def _content(text: str, content: Field, origin: int, kind: Kind, call: str = "") -> list[Block]:
@@ -74,23 +75,23 @@ def _content(text: str, content: Field, origin: int, kind: Kind, call: str = "")
 
     def words(said: str, at: int, to: int, part: int = 0) -> Block:
         span = (at - origin, to - origin)
-        return Block(kind, *span, _digest(said), said, span, call=call, part=part)
+        return Block(kind, *span, hashed(said), said, span, call=call, part=part)
 
     if isinstance(got, str):
         return [words(got, start, end)]
     if not isinstance(got, list):
-        return [opaque(start, end, _digest(text[start:end]))]
+        return [opaque(start, end, hashed(text[start:end]))]
     blocks: list[Block] = []
     for number, (inner, at, to) in enumerate(got):
         part = number if kind is Kind.RESULT else 0
         if not isinstance(inner, dict):
-            blocks.append(opaque(at, to, _digest(text[at:to]), part))
+            blocks.append(opaque(at, to, hashed(text[at:to]), part))
             continue
         said, start, end = inner.get("text", (None, 0, 0))
-        if inner.keys() <= _TEXT_KEYS and _string(inner, "type") == "text" and isinstance(said, str):
+        if inner.keys() <= _TEXT_KEYS and string(inner, "type") == "text" and isinstance(said, str):
             blocks.append(words(said, start, end, part))
         else:
-            blocks.append(opaque(at, to, _digest_members(text, inner), part, _string(inner, "type")))
+            blocks.append(opaque(at, to, _digest_members(text, inner), part, string(inner, "type")))
     return blocks
 
 
@@ -113,7 +114,7 @@ def _calls(text: str, calls: Field, origin: int) -> list[Block]:
         if not isinstance(members, dict):
             raise Malformed("tool call is not an object")
         block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
-        block.call = _string(members, "id")
+        block.call = string(members, "id")
         if not block.call:
             raise Malformed("tool call without an id")
         function = members.get("function", (None,))[0]
@@ -131,8 +132,8 @@ def _calls(text: str, calls: Field, origin: int) -> list[Block]:
 
 def _is_signed(details: Any) -> bool:
     """Whether any of OpenRouter's reasoning details carries what its provider may check."""
-    parts = details if isinstance(details, list) else [details]
-    return any(isinstance(part, dict) and bool(part.get("signature") or part.get("data")) for part in parts)
+    found = details if isinstance(details, list) else [details]
+    return any(isinstance(part, dict) and bool(part.get("signature") or part.get("data")) for part in found)
 
 
 def _others(text: str, members: Mapping[str, Field], origin: int) -> list[Block]:
@@ -142,27 +143,27 @@ def _others(text: str, members: Mapping[str, Field], origin: int) -> list[Block]
         if key in _OWN_KEYS or got is None:
             continue
         kind = Kind.REASONING if key in REASONING else Kind.OTHER
-        block = Block(kind, at - origin, to - origin, _digest(f"{key}\0{text[at:to]}"), name=key)
+        block = Block(kind, at - origin, to - origin, hashed(f"{key}\0{text[at:to]}"), name=key)
         block.signed = key == "reasoning_details" and _is_signed(got)
         blocks.append(block)
     return sorted(blocks, key=lambda block: (block.kind is Kind.REASONING, block.signed))
 
 
 def _message(text: str, at: int) -> tuple[Message, int]:
-    members, end = fields(text, at, {"content": _parts, "tool_calls": _parts})
-    role = _string(members, "role")
+    members, end = fields(text, at, {"content": parts, "tool_calls": parts})
+    role = string(members, "role")
     if not role:
         raise Malformed("message without role")
     if role == "function" or members.get("function_call", (None,))[0] is not None:
         raise Malformed("functions as they were before tools")
     content = members.get("content", (None, 0, 0))
-    call = _string(members, "tool_call_id")
+    call = string(members, "tool_call_id")
     blocks: list[Block] = []
     if role == "tool":
         if not call:
             raise Malformed("tool message without the id of its call")
         if content[0] is None or content[0] == []:
-            blocks.append(Block(Kind.RESULT, 0, end - at, _digest(""), call=call))
+            blocks.append(Block(Kind.RESULT, 0, end - at, hashed(""), call=call))
         else:
             blocks.extend(_content(text, content, at, Kind.RESULT, call))
     elif call:
@@ -230,7 +231,7 @@ class _Again:
         return items(text, at, message)
 
 
-_TOOLS = _list_of(lambda text, at: fields(text, at, {}))
+_TOOLS = list_of(lambda text, at: fields(text, at, {}))
 
 
 def _tools(field: Field) -> list[Tool]:
@@ -279,7 +280,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     stream = given("stream")
     if not isinstance(stream, bool | None):
         raise Malformed("stream is not a boolean")
-    model = _string(top, "model")
+    model = string(top, "model")
     tools = _tools(top["tools"]) if "tools" in top else []
     tool_marks = [seconds for members, _, _ in given("tools") or () for seconds in _mark(members)]
     asked = [seconds for message in messages for seconds in message.marks]

@@ -1,22 +1,32 @@
 """One agent, the planner and the strict provider, in process, by the same functions that the proxy calls.
 
-Every request checks every invariant: nothing lost, nothing sent earlier changes, never an invalid request.
+Every request checks every invariant: nothing lost, nothing sent earlier changes, never an invalid request. Where the
+API can have recalls answered unseen, some are; all others reach the client, and its refusal gives way to the page.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from addon.keeper import _row, _view
+from addon.call import Call as UnderWay
+from addon.keeper import Name, _row, _view
 from addon.mmu.evict import Policy
+from addon.mmu.handle import PREFIX
+from addon.mmu.page import NAME
 from addon.mmu.plan import Plan, plan, rewrite, without_new
-from addon.mmu.view import Change, Descent, View, restore
+from addon.mmu.view import DIGEST, Change, Descent, Splice, View, restore
 from addon.recall import patch
+from addon.recall.offer import offer
+from addon.recall.relay import Relay
+from addon.recall.replay import Expanded, expanded
+from addon.watch.metrics import Metrics
 from addon.wire import rules
 from addon.wire.conversation import Conversation
 from storage import records
+from tests.mmu.relaying import Pager, recalled, respond, withdrawn
 from tests.mmu.sessions import Call, Move, Project, spell
 from tests.mmu.spellings import NAMES, Messages, Spelling
 from tests.upstream.direct import text, user
@@ -55,7 +65,7 @@ class Play:
     style: int
     policy: Policy = EAGER
     caching: bool = True
-    api: Spelling = field(default_factory=Messages)
+    spelling: Spelling = field(default_factory=Messages)
     provider: Provider = field(default_factory=Provider)
     project: Project = field(default_factory=Project)
     messages: list[dict[str, Any]] = field(default_factory=lambda: [user("Begin with grüße.")])
@@ -66,26 +76,43 @@ class Play:
     count: int = 0
     plans: list[Plan] = field(default_factory=list)
     handles: list[str] = field(default_factory=list)
+    loose: dict[str, dict[str, Splice]] = field(default_factory=dict)
+    """Hidden exchanges that were made in an outage, by line."""
+    shown: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = field(default_factory=dict)
+    """By anchor, the message that a hidden exchange was shown as, the one before it, and what that one said."""
+    carried: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    """By line, the anchor of an exchange and what the provider has seen when it had gone on with it."""
+    found: Expanded = field(default_factory=lambda: Expanded(""))
+    """The hidden exchanges in the request under way."""
+    relayed: str = ""
+    """The anchor of the exchange that the last response hides."""
+    hidden: int = 0
 
     def body(self) -> bytes:
         self.count += 1
-        made = self.api.request(self.messages, self.model, self.count, self.style, caching=self.caching)
+        made = self.spelling.request(self.messages, self.model, self.count, self.style, caching=self.caching)
         return spell(made, self.style)
 
-    def request(self, move: Move, *, outage: bool = False) -> list[dict[str, Any]]:
-        """One request: plan, check every invariant, send. Returns the blocks of the provider's answer."""
-        body = self.body()
-        client = self.api.parse(body)
-        draft = self.plan(client, f"line-{len(self.lines)}")
+    def request(self, move: Move, *, outage: bool = False) -> list[dict[str, Any]] | None:
+        """One request: plan, check every invariant, send. Returns the blocks of the answer that the client gets, if it
+        gets one."""
+        api = self.spelling.api
+        asked = api.parse(self.body())
+        self.found = found = expanded(asked, [*(v.splices for v in self.lines.values()), *self.loose.values()])
+        body = found.text.encode()
+        client = api.parse(body)
+        assert rules.worsened(asked, client, api.RULES) == []
+        self.complete(asked, found)
+        draft = self.plan(asked, client, f"line-{len(self.lines)}")
         if outage:
             draft = without_new(draft)
         out = rewrite(client, draft.table, draft.splices)
-        parsed = self.api.parse(out)
+        parsed = api.parse(out)
         for page in draft.pages:
             self.pages[page.id] = page.text
 
         pardoned = {draft.table.by_anchor[a].block.call for a, s in draft.splices.items() if s.pardons}
-        assert rules.broken(client, parsed, pardoned, self.api.rules) == []
+        assert rules.broken(client, parsed, pardoned, api.RULES) == []
         self.handles = [s.page for s in draft.splices.values() if s.change is Change.EVICT]
         assert restore(parsed, draft.splices, self.pages).encode() == body
         self.untouched(client, draft, out)
@@ -93,12 +120,14 @@ class Play:
         self.monotone(draft, out)
         self.keep(draft, out, outage)
         if not outage:
-            self.same_again(client, out)
-        return self.send(move, out)
+            self.loose.pop(draft.view.id, None)
+            self.same_again(asked, out)
+        self.stands(out)
+        return self.send(move, draft, asked, out, outage)
 
-    def plan(self, client: Conversation, fresh: str) -> Plan:
-        """The plan, with the answers to recalls as the hooks would have them."""
-        asked = {call: patch.answered(ask, self.pages) for call, ask in patch.asks(client).items()}
+    def plan(self, asked: Conversation, client: Conversation, fresh: str) -> Plan:
+        """The plan, with the answers to recalls as the pager would have them: to those that the client was shown."""
+        answers = {call: patch.answered(ask, self.pages).text for call, ask in patch.asks(asked).items()}
         return plan(
             client,
             list(self.lines.values()),
@@ -106,9 +135,32 @@ class Play:
             self.policy,
             lambda words, _: len(words) // 4,
             fresh,
-            offer=self.api.offer,
-            answers={call: answered.text for call, answered in asked.items()},
+            offer=offer(self.spelling.api),
+            answers=answers,
+            relayed=self.found.splices,
         )
+
+    def complete(self, asked: Conversation, found: Expanded) -> None:
+        """What was hidden is back where its message is, and taken out again it leaves what the client sent."""
+        back = withdrawn(json.loads(found.text)["messages"], found.splices.values())
+        assert list(map(meaning, back)) == list(map(meaning, json.loads(asked.text)["messages"]))
+        places = {id(message): n for n, message in enumerate(self.messages)}
+        for anchor, (shown, before, said) in self.shown.items():
+            at = places.get(id(shown))
+            if at is not None and at + 1 < len(places) and self.messages[at - 1] is before and meaning(before) == said:
+                assert anchor in found.splices
+
+    def stands(self, out: bytes) -> None:
+        """Every page that was recalled unseen is there in full, or was evicted and has a handle that resolves."""
+        results = {
+            b["tool_use_id"]: b.get("content")
+            for m in json.loads(out)["messages"] if m["role"] == "user" and isinstance(m["content"], list)
+            for b in m["content"] if b["type"] == "tool_result"
+        }  # fmt: skip
+        for call, words in recalled(self.found.splices.values()).items():
+            if results[call] != words:
+                assert results[call].startswith(PREFIX)
+                assert self.pages[results[call].removeprefix(PREFIX).partition(":")[0]] == words
 
     def untouched(self, client: Conversation, draft: Plan, out: bytes) -> None:
         """Outside splices every byte is the client's: blanking what was replaced makes both bodies equal."""
@@ -119,7 +171,7 @@ class Play:
         before["tools"] = after["tools"] = []
         pardoned = {draft.table.by_anchor[a].block.call for a, s in draft.splices.items() if s.pardons}
         for body in (before, after):
-            self.api.blank(body, replaced, pardoned)
+            self.spelling.blank(body, replaced, pardoned)
         assert before == after
 
     def sound(self, draft: Plan) -> None:
@@ -139,12 +191,16 @@ class Play:
 
     def monotone(self, draft: Plan, out: bytes) -> None:
         """What the provider has seen of a line is sent again, up to where an epoch or the client changed it."""
-        now = [meaning(m) for m in self.api.turns(json.loads(out))]
+        now = [meaning(m) for m in self.spelling.turns(json.loads(out))]
         line = draft.line
         if line.parent is not None:
             before = self.sent[line.parent.id]
             upto = line.seen if draft.epoch is None else min(line.seen, draft.epoch.start)
             assert now[:upto] == before[:upto]
+            anchor, seen = self.carried.pop(line.parent.id, ("", []))
+            unchanged = DIGEST * line.seen >= len(line.parent.digests)
+            if anchor in self.found.splices and unchanged and draft.epoch is None:
+                assert now[: len(seen)] == seen
         if line.how is Descent.REPEATED and len(now) < len(self.sent[draft.view.id]):
             return
         self.sent[draft.view.id] = now
@@ -158,30 +214,62 @@ class Play:
         else:
             self.lines[draft.view.id] = replace(draft.view, requests=draft.view.requests - 1)
 
-    def same_again(self, client: Conversation, out: bytes) -> None:
+    def same_again(self, asked: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""
-        again = self.plan(client, "new")
+        self.found = expanded(asked, [view.splices for view in self.lines.values()])
+        client = self.spelling.api.parse(self.found.text.encode())
+        again = self.plan(asked, client, "new")
         assert again.line.how is Descent.REPEATED
         assert rewrite(client, again.table, again.splices) == out
 
-    def send(self, move: Move, out: bytes) -> list[dict[str, Any]]:
-        content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}] if move.think else []
-        content += [text(move.say)] if move.say else []
-        content += [{"type": "tool_use", "name": c.tool, "input": self.given(c)} for c in move.calls]
-        if not move.say and not move.calls:
-            content.append(text("done"))
-        self.provider.script("s", lambda _: {"content": content})
-        headers = {
-            "anthropic-version": "2023-06-01", "x-upstream-clock": str(self.now), "x-upstream-script": "s",
-            "x-upstream-session": "p",
-        }  # fmt: skip
-        answer = self.provider.handle("POST", self.api.path, headers, out, out)
-        assert answer.status == 200, self.provider.log[-1].violation
-        return self.api.said(answer.payload)
+    def send(
+        self, move: Move, draft: Plan, asked: Conversation, out: bytes, outage: bool
+    ) -> list[dict[str, Any]] | None:
+        api = self.spelling.api
+        offered = any(splice.change is Change.TOOL for splice in draft.splices.values())
+        relays = api.RELAYS and offered and move.relays
+        told = self.told(move, relays)
+        self.relayed = ""
+
+        def ask(body: bytes) -> dict[str, Any]:
+            content = next(told)
+            self.provider.script("s", lambda _: {"content": content})
+            headers = {
+                "anthropic-version": "2023-06-01", "x-upstream-clock": str(self.now), "x-upstream-script": "s",
+                "x-upstream-session": "p",
+            }  # fmt: skip
+            answer = self.provider.handle("POST", self.spelling.path, headers, body, body)
+            assert answer.status == 200, self.provider.log[-1].violation
+            return answer.payload
+
+        first = ask(out)
+        if not relays:
+            return self.spelling.said(first)
+        pager = Pager(self, through_the_store, outage=outage)
+        read = api.parse(self.found.text.encode())
+        call = UnderWay(api, Name("t", "o", "h"), read, draft, b"", True, not outage)
+        call.client = asked
+        shown, last = respond(Relay(call, out, pager, Metrics()), first, ask, broken=move.event == "broken")
+        self.hidden += 1
+        self.relayed = pager.anchor
+        if last:
+            self.carried[draft.view.id] = pager.anchor, [meaning(m) for m in self.spelling.turns(json.loads(last))]
+        return None if shown is None else self.spelling.said(shown)
+
+    def told(self, move: Move, relays: bool) -> Iterator[list[dict[str, Any]]]:
+        """What the model says: one answer, or several where it is carried on."""
+        recalls = [c for c in move.calls if c.tool == NAME]
+        others = [c for c in move.calls if c.tool != NAME]
+        rounds = [[c] for c in recalls] + [others] if move.apart else [list(move.calls), *([] if others else [[]])]
+        for calls in rounds if relays else [list(move.calls)]:
+            content: list[dict[str, Any]] = [{"type": "thinking", "thinking": "hm"}] if move.think else []
+            content += [text(move.say)] if move.say else []
+            content += [{"type": "tool_use", "name": c.tool, "input": self.given(c)} for c in calls]
+            yield content if calls or move.say else [*content, text("done")]
 
     def given(self, call: Call) -> dict[str, Any]:
         """The call's arguments; a recall names a page whose handle the model has seen, if there is one."""
-        if call.tool != "mmu_recall":
+        if call.tool != NAME:
             return call.arguments
         rest = {k: v for k, v in call.arguments.items() if k != "nth"}
         nth = call.arguments["nth"]
@@ -189,21 +277,30 @@ class Play:
 
     def play(self, moves: list[Move]) -> None:
         for move in moves:
-            outage = move.event == "outage"
-            answer = self.request(move, outage=outage)
-            if move.event == "retry":
+            before = self.messages[-1]
+            if move.event == "reminder" and not (self.model == BOUND and self.thinks(move)):
+                self.messages[-1] = {"role": "user", "content": [*before["content"], text("By the way.")]}
+            answer = self.request(move, outage=move.event == "outage")
+            if answer is None:
+                answer = self.request(replace(move, event="", say="Again. " + move.say))
+            elif move.event == "retry":
                 self.request(move)
+            self.messages[-1] = before
+            assert answer is not None
             self.messages.append({"role": "assistant", "content": answer})
+            if self.relayed and move.event != "reminder":
+                self.shown[self.relayed] = self.messages[-1], before, meaning(before)
             calls = [b["id"] for b in answer if b["type"] == "tool_use"]
-            back = [self.project.result(c, i) for c, i in zip(move.calls, calls, strict=True)]
+            asked = [c for c in move.calls if not (self.relayed and c.tool == NAME)]
+            back = [self.project.result(c, i) for c, i in zip(asked, calls, strict=True)]
             said = move.human or ("" if calls else "go on")
             self.messages.append({"role": "user", "content": [*back, *([text(said)] if said else [])]})
-            self.now += move.idle * (self.api.pace if self.caching else 1)
+            self.now += move.idle * (self.spelling.pace if self.caching else 1)
             self.accident(move)
 
     def accident(self, move: Move) -> None:
         """What clients do to their own history. With bound reasoning these would be the client's own mistake."""
-        thinking = any(b["type"] == "thinking" for m in self.messages for b in m["content"] if isinstance(b, dict))
+        thinking = self.thinks()
         if move.event == "rewind" and len(self.messages) > 4:
             del self.messages[len(self.messages) // 2 | 1 :]
             self.messages[-1:] = [user("another way")] if len(self.messages) % 2 else [self.messages[-1]]
@@ -225,6 +322,11 @@ class Play:
             self.messages[-1] = {"role": "user", "content": [*kept["content"], text("Suggest a title.")]}
             self.request(replace(move, calls=(), think=False, say="A title"))
             self.messages[-1] = kept
+
+    def thinks(self, move: Move | None = None) -> bool:
+        """Whether there is reasoning in the transcript, or will be."""
+        blocks = (b for m in self.messages for b in m["content"] if isinstance(b, dict))
+        return (move is not None and move.think) or any(b["type"] == "thinking" for b in blocks)
 
     def mend(self) -> None:
         """Answer calls that a rewind left open, as clients do."""

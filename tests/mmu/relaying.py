@@ -14,7 +14,7 @@ from addon.mmu.view import Change, Splice, View, pages_of
 from addon.recall import patch
 from addon.recall.answer import Ask
 from addon.recall.relay import Ends, Relay
-from addon.wire import anthropic, exchange
+from addon.wire import exchange
 from addon.wire.anthropic_reply import Joiner, joined
 from addon.wire.api import Api
 from addon.wire.conversation import Conversation
@@ -78,7 +78,7 @@ class Pager:
         return True
 
     def sent(self, api: Api, body: bytes) -> Conversation:
-        return anthropic.parse(body)
+        return api.parse(body)
 
 
 def respond(

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from addon.mmu.plan import Offer
-from addon.recall.offer import offer
-from addon.wire import anthropic, chat, chat_rules, rules
-from addon.wire.conversation import Conversation
+from addon.wire import anthropic, chat
+from addon.wire.api import Api
 from tests.upstream.chat import PATH
 from tests.upstream.direct import TOOL, text
 from tests.upstream.provider import MESSAGES
@@ -28,14 +25,11 @@ type Places = set[tuple[str, int]]
 class Spelling(Protocol):
     """What is different from API to API."""
 
+    api: Api
     path: str
     pace: float
     """Seconds that go by for each that a session with caching idles, so that a pause means the same to every time to
     live."""
-    offer: Offer
-    rules: Sequence[rules.Rule]
-
-    def parse(self, body: bytes) -> Conversation: ...
 
     def request(
         self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
@@ -59,15 +53,11 @@ class Spelling(Protocol):
 @dataclass
 class Messages:
     instructions: str = "You are an agent."
+    api: Api = anthropic
 
     path = MESSAGES
     pace = 1.0
-    offer = offer(anthropic)
-    rules: Sequence[rules.Rule] = rules.RULES
     tools = tuple({**TOOL, "name": name} for name in NAMES)
-
-    def parse(self, body: bytes) -> Conversation:
-        return anthropic.parse(body)
 
     def request(
         self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
@@ -107,15 +97,11 @@ class Messages:
 @dataclass
 class Chat:
     instructions: str = "You are an agent."
+    api: Api = chat
 
     path = PATH
     pace = 12.0
-    offer = offer(chat)
-    rules: Sequence[rules.Rule] = chat_rules.RULES
     tools = tuple(json.loads(chat.tool(name, "does", {"type": "object"})) for name in NAMES)
-
-    def parse(self, body: bytes) -> Conversation:
-        return chat.parse(body)
 
     def request(
         self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool

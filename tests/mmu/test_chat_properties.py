@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from addon.mmu.evict import Policy
+from addon.mmu.page import NAME
 from addon.mmu.plan import Plan, _head
 from addon.mmu.view import Change
+from addon.recall.offer import offer
 from tests.mmu.play import FREE, Play
 from tests.mmu.sessions import COMMANDS, MOVES, PATHS, Call, Move
 from tests.mmu.spellings import Chat, Messages
@@ -20,7 +22,7 @@ FEW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthChe
 
 
 def chat(style: int, *, caching: bool = True, **more: Any) -> Play:
-    return Play(CACHED if caching else UNCACHED, style, caching=caching, api=Chat(), **more)
+    return Play(CACHED if caching else UNCACHED, style, caching=caching, spelling=Chat(), **more)
 
 
 @FEW
@@ -41,7 +43,7 @@ def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: i
 READ = Call("Read", {"file_path": PATHS[0], "limit": 60}, "string")
 RUN = Call("Bash", {"command": COMMANDS[0]}, "string")
 PREVIEW = Call("Bash", {"command": "cat src/app.py"}, "string")
-ASK = Call("mmu_recall", {"nth": 0}, "error")
+ASK = Call(NAME, {"nth": 0}, "error")
 WHOLE = Call("Read", {"file_path": PATHS[0]}, "string")
 COLD = Move(400.0, True, "Done.", (), "go on", "")
 
@@ -73,9 +75,10 @@ def decisions(made: Plan) -> tuple[Any, ...]:
 
 
 def told_alike(move: Move) -> Move:
-    """Without what Chat Completions does not tell the planner: errors, images, results that are missing. And without
-    changes of the last turn, which is one message there and several here: how many are shared tells lines apart."""
-    calls = tuple(call if call.tool == "mmu_recall" else replace(call, shape="string") for call in move.calls)
+    """Without what Chat Completions does not tell the planner: errors, images, results that are missing, and recalls
+    that the client is not shown. And without changes of the last turn, which is one message there and several here: how
+    many are shared tells lines apart."""
+    calls = tuple(replace(call, shape="error" if call.tool == NAME else "string") for call in move.calls)
     return replace(move, calls=calls, event="" if move.event in ("aside", "edit", "rewind") else move.event)
 
 
@@ -87,13 +90,14 @@ def test_the_same_session_is_decided_alike_in_either_api(moves: list[Move], cach
 
 def head(play: Play) -> int:
     """Characters of what an added tool must outweigh."""
-    return len(_head(play.api.parse(play.body())) + play.api.offer.definition)
+    api = play.spelling.api
+    return len(_head(api.parse(play.body())) + offer(api).definition)
 
 
 def alike(moves: list[Move], *, caching: bool) -> list[tuple[Any, ...]]:
     one, other = Play(FREE, 0, caching=caching), chat(0, caching=caching)
     # Definitions are longer in Chat Completions, and decide when the tool is worth adding.
-    one.api = Messages("You are an agent." + "." * (head(other) - head(one)))
+    one.spelling = Messages("You are an agent." + "." * (head(other) - head(one)))
     assert head(one) == head(other)
     one.play(moves)
     other.play(moves)
