@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
-from addon.wire.read import WINDOW, hashed, list_of, parts, string
+from addon.wire.read import WINDOW, Again, hashed, list_of, parts, string
 from addon.wire.rules import RULES as RULES
 from addon.wire.scan import Field, Malformed, document, fields, items, value
 from addon.wire.usage import Usage
@@ -179,34 +178,8 @@ def _tools(text: str, field: Field) -> tuple[list[Tool], int]:
     return tools, sum(len(_mark(members)) for members, _, _ in field[0])
 
 
-class _Again:
-    """Reads messages, taking those that stand unchanged in the conversation's last request from there.
-
-    A message is a whole JSON object: where the same characters stand, the same message stands.
-    """
-
-    def __init__(self, recent: Mapping[str, Conversation]) -> None:
-        self.recent = recent
-
-    def __call__(self, text: str, at: int) -> tuple[Any, int]:
-        if text[at] != "[":
-            raise Malformed("messages is not a list")
-        before = self.recent.get(text[at : at + WINDOW])
-        if before is None:
-            return items(text, at, _message)
-        known, source, index = before.messages, before.text, -1
-
-        def message(text: str, at: int) -> tuple[Message, int]:
-            nonlocal index
-            index += 1
-            if index < len(known):
-                old = known[index]
-                if text.startswith(source[old.start : old.end], at):
-                    end = at + old.end - old.start
-                    return (old if old.start == at else replace(old, start=at, end=end)), end
-            return _message(text, at)
-
-        return items(text, at, message)
+def _key(text: str, start: int) -> str:
+    return text[start : start + WINDOW]
 
 
 _SYSTEM = _content
@@ -219,7 +192,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
     time this takes, never the result.
     """
-    text, top = document(body, {"messages": _Again(recent), "system": _SYSTEM, "tools": _TOOLS})
+    text, top = document(body, {"messages": Again(recent, _key, _message), "system": _SYSTEM, "tools": _TOOLS})
     if "messages" not in top:
         raise Malformed("no messages")
     messages: list[Message] = [message for message, _, _ in top["messages"][0]]
@@ -275,8 +248,7 @@ def likely_key(body: bytes) -> str:
 
 def key(conversation: Conversation) -> str:
     """Under which `parse` looks a request up in `recent`."""
-    start = conversation.places["messages"][0]
-    return conversation.text[start : start + WINDOW]
+    return _key(conversation.text, conversation.places["messages"][0])
 
 
 def answer(text: str) -> str:

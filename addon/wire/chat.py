@@ -21,9 +21,9 @@ from addon.wire.anthropic import TTL, binds_reasoning
 from addon.wire.chat_rules import RULES as RULES
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
-from addon.wire.read import WINDOW, hashed, list_of, parts, string
+from addon.wire.read import WINDOW, Again, hashed, list_of, parts, string
 from addon.wire.retention import BREAKPOINT, DAY, RETENTION, kept
-from addon.wire.scan import Field, Malformed, document, fields, items
+from addon.wire.scan import Field, Malformed, document, fields
 from addon.wire.usage import Usage
 
 NAME = "chat"
@@ -199,38 +199,6 @@ def _key(text: str, start: int) -> str:
     return f"{NAME}:{text[at : at + WINDOW]}"
 
 
-class _Again:
-    """Reads messages, taking those that stand unchanged in the conversation's last request from there.
-
-    A message is a whole JSON object: where the same characters stand, the same message stands.
-    """
-
-    def __init__(self, recent: Mapping[str, Conversation]) -> None:
-        self.recent = recent
-
-    def __call__(self, text: str, at: int) -> tuple[Any, int]:
-        if text[at] != "[":
-            raise Malformed("messages is not a list")
-        before = self.recent.get(_key(text, at))
-        if before is None:
-            return items(text, at, _message)
-        known, source, index = before.messages, before.text, 0
-
-        def message(text: str, at: int) -> tuple[Message, int]:
-            nonlocal index
-            if index < len(known):
-                old = known[index]
-                if text.startswith(source[old.start : old.end], at):
-                    index += 1
-                    end = at + old.end - old.start
-                    return (old if old.start == at else replace(old, start=at, end=end)), end
-            read, end = _message(text, at)
-            index += index > 0 or read.role not in INSTRUCTIONS
-            return read, end
-
-        return items(text, at, message)
-
-
 _TOOLS = list_of(lambda text, at: fields(text, at, {}))
 
 
@@ -258,7 +226,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
     time this takes, never the result.
     """
-    text, top = document(body, {"messages": _Again(recent), "tools": _TOOLS})
+    text, top = document(body, {"messages": Again(recent, _key, _message, INSTRUCTIONS), "tools": _TOOLS})
 
     def given(key: str) -> Any:
         return top[key][0] if key in top else None

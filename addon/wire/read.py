@@ -1,11 +1,12 @@
-"""What reading a request takes in every API: texts hashed, strings expected, lists that need not be lists."""
+"""What reading a request takes in every API: texts hashed, strings expected, what was read before not read again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
-from addon.wire.conversation import text_digest
+from addon.wire.conversation import Conversation, Message, text_digest
 from addon.wire.scan import Field, Malformed, Reader, fields, items, value
 
 WINDOW = 4096
@@ -40,3 +41,43 @@ def _part(text: str, at: int) -> tuple[Any, int]:
 
 parts = list_of(_part)
 """Members of each element where the value is a list; the plain value otherwise."""
+
+
+class Again:
+    """Reads messages, taking those that stand unchanged in the conversation's last request from there.
+
+    A message is a whole JSON object: where the same characters stand, the same message stands. `key` says under what a
+    request is found in `recent` (of its text and where its messages start), `message` reads one, and `apart` are the
+    roles at the head of the list that the conversation does not have among its messages.
+    """
+
+    def __init__(
+        self,
+        recent: Mapping[str, Conversation],
+        key: Callable[[str, int], str],
+        message: Callable[[str, int], tuple[Message, int]],
+        apart: Container[str] = (),
+    ) -> None:
+        self.recent, self.key, self.message, self.apart = recent, key, message, apart
+
+    def __call__(self, text: str, at: int) -> tuple[Any, int]:
+        if text[at] != "[":
+            raise Malformed("messages is not a list")
+        before = self.recent.get(self.key(text, at))
+        if before is None:
+            return items(text, at, self.message)
+        known, source, index = before.messages, before.text, 0
+
+        def message(text: str, at: int) -> tuple[Message, int]:
+            nonlocal index
+            if index < len(known):
+                old = known[index]
+                if text.startswith(source[old.start : old.end], at):
+                    index += 1
+                    end = at + old.end - old.start
+                    return (old if old.start == at else replace(old, start=at, end=end)), end
+            read, end = self.message(text, at)
+            index += index > 0 or read.role not in self.apart
+            return read, end
+
+        return items(text, at, message)
