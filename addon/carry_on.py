@@ -4,8 +4,8 @@ mitmproxy ends the client's response when the provider's ends. Here its stream l
 of the provider's message it asks the response's `Continued` stream for more, as long as that has more to come, and
 waits for each piece without holding up anything but this one stream. First bytes take the way they always took.
 
-This rests on three methods of mitmproxy that are nobody's interface. `trusted` compares their source with the releases
-this was written for (12.0.1 to 12.2.3); with any other nothing is replaced, and no response goes on.
+This rests on three methods of mitmproxy that are nobody's interface. `trusted` compares their source with the release
+this was written for (12.2.3); with any other nothing is replaced, and no response goes on.
 """
 
 from __future__ import annotations

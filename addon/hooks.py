@@ -27,7 +27,7 @@ from addon.keyfile import site_token
 from addon.listen import READABLE, Observer, hear_whole, is_stream, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
-from addon.options import Mode, Settings
+from addon.options import Mode, Recall, Settings
 from addon.pager import Pager
 from addon.recall import relay_whole
 from addon.recall.relay import Relay
@@ -108,6 +108,9 @@ class Mitmmu:
             logger.exception("mitmmu: the store does not open, so everything passes through")
             return
         self.accounts, self.pager = accounts, Pager(keeper, key, self.metrics, counter)
+        if not self.can_relay and settings.recall in (Recall.AUTO, Recall.RELAY):
+            self.metrics.add("mmu_failures_total", place="relay not possible")
+            logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
         counter.load(await asyncio.to_thread(vocabulary.load))

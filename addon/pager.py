@@ -240,7 +240,7 @@ class Pager:
             as_it_came = replace(request, conversation=request.client, body=request.original, relayed={})
             found = expanded(request.client, splices)
             conversation = reread(found.text) if found.splices else request.client
-            if back := taken_back(conversation, found.splices, known):
+            if found.splices and (back := taken_back(conversation, found.splices, known)):
                 found = expanded(request.client, splices, back)
                 conversation = reread(found.text) if found.splices else request.client
             conversation, summed = spans.put_in(request.api, conversation, known, reread)

@@ -32,23 +32,24 @@ class _Answer:
 
 
 async def carry_on(flow: http.HTTPFlow, call: Call, relay: Relay, metrics: Metrics) -> None:
-    """Answer the recalls in the flow's response, and put what the model says then in its place. ValueError, TypeError
-    or KeyError when the response is no message."""
+    """Answer the recalls in the flow's response, and put what the model says then in its place."""
     assert flow.response is not None
-    answers = [_Answer(flow.response)]
-    if not any(c.name == NAME for c in answers[0].speech.calls):
+    first = _message(flow.response)
+    if first is None or not any(c.name == NAME for c in first.speech.calls):
         return
+    answers = [first]
     call.usage = answers[0].speech.usage
     what = await relay.after(answers[0].speech)
     while isinstance(what, GoesOn):
         metrics.add("mmu_continuations_total")
         got = await _ask(flow, what.body)
-        if got is None or flow.response is None:
+        made = _message(got) if got is not None and got.status_code == 200 else None
+        if got is None or (got.status_code == 200 and made is None):
             metrics.add("mmu_relays_total", result="failed")
             flow.response = _failure()
             return
-        if got.status_code == 200:
-            answers.append(_Answer(got))
+        if made is not None:
+            answers.append(made)
             if (spent := answers[-1].speech.usage) is not None:
                 call.more.append(spent)
             what = await relay.after(answers[-1].speech)
@@ -60,6 +61,15 @@ async def carry_on(flow: http.HTTPFlow, call: Call, relay: Relay, metrics: Metri
             return
         what = await relay.refused(answers[-1].speech, got.status_code)
     _show(flow, answers, what)
+
+
+def _message(response: http.Response) -> _Answer | None:
+    """The answer in a response that should hold one; None when it does not."""
+    try:
+        made = _Answer(response)
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return made if made.speech.closed else None
 
 
 async def _ask(flow: http.HTTPFlow, body: bytes) -> http.Response | None:

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from mitmproxy import http
+from mitmproxy.test import tflow
 
 from addon.call import Call
 from addon.keeper import Name
 from addon.mmu.evict import Policy
 from addon.mmu.plan import plan
 from addon.mmu.view import Splice
-from addon.recall import patch
+from addon.recall import patch, relay_whole
 from addon.recall.answer import LONGEST, Ask
 from addon.recall.relay import FEW, NO_MORE, ROUNDS, SHORT, TOO_LONG, Ends, GoesOn, Next, Relay
 from addon.recall.replay import place
@@ -357,3 +359,22 @@ async def test_where_the_client_uses_all_marks_fewer_rounds_are_carried_on() -> 
             carried += 1
         assert carried == most + 1
         assert json.loads(there.pager.last.rounds[most].results[f"h{most}"])["content"] == NO_MORE
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"content": [3]}', b'{"usage": 3}'])
+async def test_a_whole_answer_that_is_none_is_a_failure_and_not_the_hidden_call(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(*_: Any) -> http.Response:
+        return http.Response.make(200, body)
+
+    monkeypatch.setattr(relay_whole, "_ask", ask)
+    there = Response()
+    flow = tflow.tflow(resp=True)
+    first = {"id": "m1", "content": [recall("h1")], "stop_reason": "tool_use", "usage": {"output_tokens": 7}}
+    flow.response = http.Response.make(200, json.dumps(first))
+    await relay_whole.carry_on(flow, there.call, there.relay, there.metrics)
+    assert flow.response.status_code == 529
+    assert json.loads(flow.response.content or b"")["error"]["type"] == "overloaded_error"
+    assert there.relays("failed")
+    assert there.call.usage is not None
