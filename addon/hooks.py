@@ -38,6 +38,7 @@ from addon.watch import flowlist, site
 from addon.watch.metrics import Metrics
 from addon.wire import apis
 from addon.wire.api import Api
+from addon.wire.reply import Relaying
 from addon.wire.usage import Usage
 from storage.errors import StoreError
 from storage.tiers import Hierarchy
@@ -121,7 +122,7 @@ class Mitmmu:
             return
         if any(mode.startswith("reverse") for mode in ctx.options.mode):
             return  # it has one destination, and that was chosen by hand
-        quoted = "|".join(map(re.escape, [*apis.HOSTS, site.HOST, *settings.hosts]))
+        quoted = "|".join([*apis.HOSTS, *map(re.escape, (site.HOST, *settings.hosts))])
         ctx.options.update(allow_hosts=[rf"^({quoted})(:\d+)?$"])
 
     def done(self) -> asyncio.Future[None]:
@@ -210,7 +211,9 @@ class Mitmmu:
             raise PassThrough("store not open")
         body = self._body(flow)
         headers = flow.request.headers
-        call, sent = await self.pager.handle(api, body, headers, now, settings, can_relay=self.can_relay)
+        call, sent = await self.pager.handle(
+            api, body, headers, now, settings, path=flow.request.path, can_relay=self.can_relay
+        )
         flow.mmu = call  # type: ignore[attr-defined]
         observing = settings.mode is Mode.OBSERVE
         if observing:
@@ -263,9 +266,10 @@ class Mitmmu:
             return
         if streams:
             encoding = flow.response.headers.get("content-encoding", "identity")
-            if call.relays and flow.response.status_code == 200 and encoding == "identity":
+            way = apis.relaying(call.api)
+            if call.relays and way is not None and flow.response.status_code == 200 and encoding == "identity":
                 flow.response.headers.pop("content-length", None)
-                stream = RelayStream(flow, call, self._relay(flow, call), self.metrics)
+                stream = RelayStream(flow, call, self._relay(flow, call, way), self.metrics)
                 flow.response.stream = stream
                 setattr(flow, carry_on.CANCEL, stream.cancel)
             elif encoding in READABLE:
@@ -283,8 +287,9 @@ class Mitmmu:
             if call.rewritten and flow.response.status_code >= 400:
                 await recover(flow, call, self.pager)
             relayed = isinstance(flow.response.stream, RelayStream)
-            if call.offered and call.api.RELAYS and not relayed and flow.response.status_code == 200:
-                await self._recalls(flow, call)
+            way = apis.relaying(call.api)
+            if call.offered and way is not None and not relayed and flow.response.status_code == 200:
+                await self._recalls(flow, call, way)
             if call.usage is None and flow.response.status_code == 200 and flow.response.raw_content:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
@@ -297,22 +302,22 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="response")
             logger.exception("mitmmu: handling the response failed; it passes untouched")
 
-    async def _recalls(self, flow: http.HTTPFlow, call: Call) -> None:
+    async def _recalls(self, flow: http.HTTPFlow, call: Call, way: Relaying) -> None:
         """Answer the recalls in a whole response. One that reaches the client, to be patched, is kept as the model made
         it."""
         assert flow.response is not None
         kind, body = flow.response.headers.get("content-type", ""), flow.response.content or b""
         if call.relays and body and not is_stream(kind):
-            await relay_whole.carry_on(flow, call, self._relay(flow, call), self.metrics)
+            await relay_whole.carry_on(flow, call, self._relay(flow, call, way), self.metrics)
             return
         observed = flow.response.stream
-        speech = observed.speech if isinstance(observed, Observer) else said(kind, body)
+        speech = observed.speech if isinstance(observed, Observer) else said(way.reply, kind, body)
         if speech is not None and any(each.name == NAME for each in speech.calls):
-            await self._relay(flow, call).remember(speech)
+            await self._relay(flow, call, way).remember(speech)
 
-    def _relay(self, flow: http.HTTPFlow, call: Call) -> Relay:
+    def _relay(self, flow: http.HTTPFlow, call: Call, way: Relaying) -> Relay:
         assert self.pager is not None
-        return Relay(call, flow.request.content or b"", self.pager, self.metrics)
+        return Relay(call, way, flow.request.content or b"", self.pager, self.metrics)
 
     def error(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)

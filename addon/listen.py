@@ -11,7 +11,8 @@ from typing import Any
 from addon.call import Call
 from addon.watch.metrics import Metrics
 from addon.wire import sse
-from addon.wire.anthropic_reply import Speech
+from addon.wire.apis import relaying
+from addon.wire.reply import Reply, Speech
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class Observer:
         self.call = call
         self.metrics = metrics
         self.reader = sse.Reader()
-        self.speech = Speech() if call.offered and call.api.RELAYS else None
+        way = relaying(call.api) if call.offered else None
+        self.speech = None if way is None else way.reply.listen()
         """What the model says, put together where it may call the recall tool."""
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
 
@@ -59,26 +61,22 @@ def hear_whole(call: Call, content_type: str, body: bytes) -> None:
         for event in sse.Reader().feed(body):
             _hear(call, event)
         return
-    payload = _message(body)
-    report = payload.get("usage") if payload is not None else None
-    if isinstance(report, dict):
-        call.usage = call.api.usage(report)
+    call.usage = call.api.whole_usage(_loaded(body))
 
 
-def said(content_type: str, body: bytes) -> Speech | None:
+def said(reply: Reply, content_type: str, body: bytes) -> Speech | None:
     """What the model says in a response that did not pass as a stream; None when it is no message."""
     if is_stream(content_type):
-        speech = Speech()
+        speech = reply.listen()
         for event in sse.Reader().feed(body):
             speech.take(event)
         return speech
-    payload = _message(body)
-    return None if payload is None else Speech.whole(payload)
+    payload = _loaded(body)
+    return reply.whole(payload) if isinstance(payload, dict) else None
 
 
-def _message(body: bytes) -> dict[str, Any] | None:
+def _loaded(body: bytes) -> Any:
     try:
-        payload = json.loads(body)
+        return json.loads(body)
     except ValueError:
         return None
-    return payload if isinstance(payload, dict) else None

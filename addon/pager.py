@@ -27,7 +27,7 @@ from addon.recall.replay import expanded, hidden, taken_back
 from addon.watch.metrics import Metrics
 from addon.wire import clients, rules
 from addon.wire.api import Api
-from addon.wire.apis import APIS
+from addon.wire.apis import APIS, relaying
 from addon.wire.conversation import Conversation
 from addon.wire.scan import Malformed
 from storage.errors import StoreError
@@ -71,9 +71,9 @@ class Readings:
         self.api = api
         self.received, self.expanded, self.sent = Recent(), Recent(), Recent()
 
-    def read(self, body: bytes, among: Recent) -> Conversation:
+    def read(self, body: bytes, among: Recent, path: str) -> Conversation:
         """Read a request with the help of those `among` which it belongs; it is one of them from then on. Malformed."""
-        conversation = self.api.parse(body, among)
+        conversation = self.api.parse(body, among, path)
         among.put(self.api.key(conversation), conversation)
         return conversation
 
@@ -124,13 +124,14 @@ class Pager:
         now: float,
         settings: Settings,
         *,
+        path: str = "",
         can_relay: bool = False,
     ) -> tuple[Call, bytes]:
-        """What becomes of a request, and the body to send. Raises PassThrough, or anything a bug may raise.
+        """What becomes of a request to a path, and the body to send. Raises PassThrough, or anything a bug may raise.
 
         `can_relay` says that its response can be carried on when the provider has ended it.
         """
-        conversation = await self._parse(api, body)
+        conversation = await self._parse(api, body, path)
         session = clients.session(headers)
         # The same words in another API are another line.
         spelled = "" if api is APIS[0] else f"{api.NAME}:"
@@ -141,7 +142,7 @@ class Pager:
             session=session and spelled + session,
             client=clients.client(headers),
         )
-        way = chosen(settings.recall, name.client, can_relay=can_relay and api.RELAYS)
+        way = chosen(settings.recall, name.client, can_relay=can_relay and relaying(api) is not None)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             compacting = clients.compacts(headers)
@@ -152,12 +153,12 @@ class Pager:
     def _of(self, api: Api) -> Readings:
         return self._readings.setdefault(api.NAME, Readings(api))
 
-    async def _parse(self, api: Api, body: bytes) -> Conversation:
+    async def _parse(self, api: Api, body: bytes, path: str) -> Conversation:
         readings = self._of(api)
         try:
             if len(body) > LARGE and not readings.knows(body):
-                return await asyncio.to_thread(readings.read, body, readings.received)
-            return readings.read(body, readings.received)
+                return await asyncio.to_thread(readings.read, body, readings.received, path)
+            return readings.read(body, readings.received, path)
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
             raise PassThrough("malformed") from None
@@ -233,15 +234,15 @@ class Pager:
         loose = [made for line, made in self._loose.items() if any(view.id == line for view in known)]
 
         def reread(text: str) -> Conversation:
-            return self._reread(request.api, text)
+            return self._reread(request, text)
 
         def work() -> Request:
             splices = [*(view.splices for view in known), *loose]
             as_it_came = replace(request, conversation=request.client, body=request.original, relayed={})
-            found = expanded(request.client, splices)
+            found = expanded(relaying(request.api), request.client, splices)
             conversation = reread(found.text) if found.splices else request.client
             if found.splices and (back := taken_back(conversation, found.splices, known)):
-                found = expanded(request.client, splices, back)
+                found = expanded(relaying(request.api), request.client, splices, back)
                 conversation = reread(found.text) if found.splices else request.client
             conversation, summed = spans.put_in(request.api, conversation, known, reread)
             if not found.splices and not summed:
@@ -310,7 +311,7 @@ class Pager:
         refused = (view.splices.get(taken.splice.anchor) for view in known)
         if any(splice is not None and splice.change is Change.ORIGINAL for splice in refused):
             return None
-        conversation = self._reread(request.api, taken.text)
+        conversation = self._reread(request, taken.text)
         if rules.worsened(request.conversation, conversation, request.api.RULES):
             return None
         relayed = {**request.relayed, taken.splice.anchor: taken.splice}
@@ -330,14 +331,14 @@ class Pager:
         self.keeper.sent_unstored(request.name, draft)
         return request, draft, sent
 
-    def _reread(self, api: Api, text: str) -> Conversation:
-        readings = self._of(api)
-        return readings.read(text.encode("utf-8"), readings.expanded)
+    def _reread(self, request: Request, text: str) -> Conversation:
+        readings = self._of(request.api)
+        return readings.read(text.encode("utf-8"), readings.expanded, request.client.path)
 
-    def sent(self, api: Api, body: bytes) -> Conversation:
+    def sent(self, call: Call, body: bytes) -> Conversation:
         """A request as it left, read again. Malformed never happens to one that was checked."""
-        readings = self._of(api)
-        return readings.read(body, readings.sent)
+        readings = self._of(call.api)
+        return readings.read(body, readings.sent, call.conversation.path)
 
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
         """Answers to the recalls whose refusals this request brings, by call id."""
@@ -426,7 +427,7 @@ class Pager:
                 return candidate, request.body
             sent = rewrite(conversation, candidate.table, candidate.splices)
             try:
-                parsed = readings.read(sent, readings.sent)
+                parsed = readings.read(sent, readings.sent, conversation.path)
                 pardoned = {
                     e.block.call
                     for e in candidate.table.entries

@@ -139,7 +139,7 @@ class Reasoning:
     message: int
     index: int
     cut: tuple[int, int] | None
-    """What removing it takes out of the text: the block up to its successor; None where it is the last."""
+    """What removing it takes out of the text: the block up to its successor; None where it is last or has to stay."""
 
 
 @dataclass(slots=True)
@@ -201,7 +201,8 @@ def page_table(conversation: Conversation) -> Table:
                 table.by_anchor[anchor] = entry
             elif block.kind is Kind.REASONING and block.signed:
                 page = page_id(block.digest)
-                after = message.blocks[index + 1].start if index + 1 < len(message.blocks) else None
+                last = index + 1 == len(message.blocks)
+                after = None if last or block.stays else message.blocks[index + 1].start
                 cut = None if after is None else (message.start + block.start, message.start + after)
                 anchor = f"reasoning@{number}.{index}:{page}"
                 table.reasoning.append(Reasoning(anchor, page, block, number, index, cut))

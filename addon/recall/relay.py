@@ -21,11 +21,10 @@ from addon.recall import replay
 from addon.recall.answer import Ask, points_to, read
 from addon.recall.patch import Answered, unavailable
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic_expand, exchange
-from addon.wire.anthropic_reply import Speech
-from addon.wire.api import Api
+from addon.wire import exchange
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
+from addon.wire.reply import Relaying, Speech
 from addon.wire.rules import BREAKPOINTS
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class Keeping(Protocol):
 
     async def keep(self, call: Call, anchor: str, text: str | None) -> bool: ...
 
-    def sent(self, api: Api, body: bytes) -> Conversation: ...
+    def sent(self, call: Call, body: bytes) -> Conversation: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +77,11 @@ type Next = Ends | GoesOn
 
 
 class Relay:
-    """The rounds of one response. `body` is the request as it was sent."""
+    """The rounds of one response. `way` is its API's, `body` the request as it was sent."""
 
-    def __init__(self, call: Call, body: bytes, pager: Keeping, metrics: Metrics) -> None:
+    def __init__(self, call: Call, way: Relaying, body: bytes, pager: Keeping, metrics: Metrics) -> None:
         self.call = call
+        self.way = way
         self.rounds: list[Round] = []
         """Those that were answered."""
         self._body = body
@@ -105,7 +105,7 @@ class Relay:
         if not asks:
             await self._finish(speech)
             return Ends()
-        if not speech.closed or speech.stop_reason != "tool_use":
+        if not speech.closed or not speech.waits:
             # Cut short in the middle of the call, by a limit most likely: there is nothing to answer.
             self._count("cut short")
             await self._finish(speech, without=asks)
@@ -156,10 +156,10 @@ class Relay:
             await self._keep([*self.rounds, made], speech, asks=next(iter(texts)))
         self.rounds.append(made)
         self._texts = texts
-        sent = self._pager.sent(self.call.api, self._body)
+        sent = self._pager.sent(self.call, self._body)
         room = BREAKPOINTS - sent.breakpoints
         self._most = ROUNDS if room > 0 else FEW
-        return GoesOn(anthropic_expand.carried_on(sent, self.rounds, room=room))
+        return GoesOn(self.way.expand.carried_on(sent, self.rounds, room=room))
 
     async def _beside(self, speech: Speech, asks: dict[str, Ask]) -> Next:
         """The client runs its tools; the pages go to the provider together with their results."""
@@ -200,7 +200,8 @@ class Relay:
                 self._shown.pop(page, None)
 
     def _round(self, speech: Speech, texts: dict[str, str]) -> Round:
-        return speech.round({call: anthropic_expand.result(call, text) for call, text in texts.items()})
+        calls = {call.id: call for call in speech.calls}
+        return speech.round({id: self.way.expand.result(calls[id], text) for id, text in texts.items()})
 
     async def _finish(self, speech: Speech, *, without: Collection[str] = ()) -> None:
         if self.rounds:

@@ -14,7 +14,6 @@ from addon.mmu.page import NAME
 from addon.recall.relay import MENDABLE, Ends, GoesOn, Next, Relay
 from addon.upstream import Lost, Upstream
 from addon.watch.metrics import Metrics
-from addon.wire.anthropic_reply import PING, Joiner, error_event
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class RelayStream(Continued):
     """The stream of one response."""
 
     def __init__(self, flow: http.HTTPFlow, call: Call, relay: Relay, metrics: Metrics) -> None:
-        self.joiner = Joiner(NAME)
+        self.joiner = relay.way.reply.joiner(NAME)
         self.relay = relay
         self._flow = flow
         self._call = call
@@ -110,7 +109,7 @@ class RelayStream(Continued):
             if self._silent >= IDLE_SECONDS:
                 self._fail(b"", 0)
             else:
-                self._out.append(PING)
+                self._out.append(self.relay.way.reply.PING)
             return
         except Lost as why:
             if self.cancelled:
@@ -153,7 +152,7 @@ class RelayStream(Continued):
             self._upstream = None
         self.pending = False
         if not self.cancelled:
-            self._out.append(error_event(body, status))
+            self._out.append(self.relay.way.reply.error_event(body, status))
 
     def _note_usage(self) -> None:
         """The first round is the client's own request; what the others cost is booked beside it, each once."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from addon.mmu.view import Change, Splice, View, nearest, newest
-from addon.wire import anthropic_expand, exchange
+from addon.wire import exchange
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange
+from addon.wire.reply import Relaying
 
 PREFIX = "relay@"
 
@@ -40,12 +41,15 @@ class Expanded:
 
 
 def expanded(
-    conversation: Conversation, known: Iterable[Mapping[str, Splice]], without: Container[str] = ()
+    way: Relaying | None,
+    conversation: Conversation,
+    known: Iterable[Mapping[str, Splice]],
+    without: Container[str] = (),
 ) -> Expanded:
-    """Put back what belongs to a request. `known` are the splices of the lines it may continue, by anchor; those at
-    anchors in `without` stay out."""
+    """Put back what belongs to a request, in the way of its API. `known` are the splices of the lines it may continue,
+    by anchor; those at anchors in `without` stay out."""
     found = {a: s for a, s in newest(known, Change.RELAY).items() if a not in without}
-    if not found:
+    if way is None or not found:
         return Expanded(conversation.text)
     answers = [n for n, message in enumerate(conversation.messages) if message.role == "assistant"]
     candidates: dict[int, list[tuple[bool, bool, str, Exchange]]] = defaultdict(list)
@@ -56,13 +60,13 @@ def expanded(
             continue
         index = answers[int(number)]
         same = index > 0 and conversation.messages[index - 1].digest.hex() == digest
-        if same or (made.finished and anthropic_expand.says_much(made)):
+        if same or (made.finished and way.expand.says_much(made)):
             candidates[index].append((not same, not made.finished, anchor, made))
     ranked = {
         index: [(anchor, made) for _, _, anchor, made in sorted(some, key=lambda c: c[:3])]
         for index, some in candidates.items()
     }
-    text, done = anthropic_expand.expand(conversation, ranked)
+    text, done = way.expand.expand(conversation, ranked)
     return Expanded(text, {anchor: found[anchor] for anchor in done})
 
 

@@ -22,8 +22,13 @@ from addon.wire.usage import Usage
 
 NAME = "messages"
 PATH = "/v1/messages"
-HOSTS = (("api.anthropic.com", PATH),)
-RELAYS = True
+HOSTS = (
+    (r"api\.anthropic\.com", PATH),
+    (
+        r"([a-z0-9-]+-)?aiplatform\.googleapis\.com",
+        r"/v1/projects/.+/publishers/anthropic/models/[^/]+:(stream)?[rR]awPredict",
+    ),
+)
 
 TTL = {"5m": 300.0, "1h": 3600.0}
 BILLING = "x-anthropic-billing-header:"
@@ -38,7 +43,7 @@ _UNBOUND = re.compile(
 
 def is_call(path: str) -> bool:
     """Whether a path, without its query, is this API's. Gateways may have a path of their own before it."""
-    return path.endswith(PATH)
+    return path.endswith((PATH, ":rawPredict", ":streamRawPredict"))
 
 
 def binds_reasoning(model: str) -> bool:
@@ -186,7 +191,9 @@ _SYSTEM = _content
 _TOOLS = list_of(lambda text, at: fields(text, at, {}))
 
 
-def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
+def parse(
+    body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({}), path: str = ""
+) -> Conversation:
     """Read a Messages request. Raises Malformed on any doubt; the body is then forwarded as it came.
 
     `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
@@ -199,7 +206,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
     instructions, marks = _instructions(text, top["system"]) if "system" in top else ([], 0)
     tools, tool_marks = _tools(text, top["tools"]) if "tools" in top else ([], 0)
     asked = [seconds for message in messages for seconds in message.marks] + list(_mark(top))
-    model = string(top, "model")
+    model = string(top, "model") or _model_of(path)
     stream = top["stream"][0] if "stream" in top else False
     if not isinstance(stream, bool):
         raise Malformed("stream is not a boolean")
@@ -217,8 +224,18 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
         bound=binds_reasoning(model),
         breakpoints=marks + tool_marks + len(asked),
         places={key: (start, end) for key, (_, start, end) in top.items()},
+        path=path,
         options={key: got for key, (got, _, _) in top.items() if key in ("thinking", "tool_choice", "metadata")},
     )
+
+
+_IN_PATH = re.compile(r"/models/([^/:?]+):")
+
+
+def _model_of(path: str) -> str:
+    """Of a request to Vertex, which names it there."""
+    found = _IN_PATH.search(path)
+    return found[1] if found else ""
 
 
 def _forgotten(messages: list[Message]) -> int:
@@ -286,6 +303,12 @@ def usage(report: Mapping[str, Any]) -> Usage:
         written_hour=hour,
         output=number(report, "output_tokens"),
     )
+
+
+def whole_usage(payload: Any) -> Usage | None:
+    """What a whole response says that it cost."""
+    report = payload.get("usage") if isinstance(payload, dict) else None
+    return usage(report) if isinstance(report, dict) else None
 
 
 def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:

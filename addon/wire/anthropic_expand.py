@@ -17,6 +17,7 @@ from typing import Any
 from addon.wire.anthropic import _content
 from addon.wire.conversation import Conversation, Kind, Message
 from addon.wire.exchange import Exchange, Round
+from addon.wire.reply import Call
 from addon.wire.scan import Edit, fields, splice
 
 SAYS_MUCH = 80
@@ -209,9 +210,9 @@ def _beside(conversation: Conversation, index: int, exchange: Exchange) -> list[
     return [(start + 1, start + 1, ",".join(results.values()) + ",")]
 
 
-def result(call: str, text: str) -> str:
-    """The JSON of a tool's result."""
-    block = {"type": "tool_result", "tool_use_id": call, "content": text}
+def result(call: Call, text: str) -> str:
+    """The JSON of what answers a call."""
+    block = {"type": "tool_result", "tool_use_id": call.id, "content": text}
     return json.dumps(block, ensure_ascii=False, separators=(",", ":"))
 
 

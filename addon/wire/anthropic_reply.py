@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from addon.wire import sse
@@ -22,6 +21,7 @@ from addon.wire.anthropic import parse
 from addon.wire.anthropic import usage as read_usage
 from addon.wire.conversation import Kind
 from addon.wire.exchange import Round
+from addon.wire.reply import Call
 from addon.wire.scan import Malformed, document, splice
 from addon.wire.usage import Usage
 
@@ -29,15 +29,6 @@ LARGEST_EVENT = 32 * 1024 * 1024
 """Bytes of one event above which the stream is given up on."""
 
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of one of the client's tools, or of the hidden one."""
-
-    id: str
-    name: str
-    arguments: Any
 
 
 class Speech:
@@ -127,6 +118,11 @@ class Speech:
             self.intact = False
 
     @property
+    def waits(self) -> bool:
+        """Whether it ended to have its calls answered, and not because of a limit."""
+        return self.stop_reason == "tool_use"
+
+    @property
     def calls(self) -> list[Call]:
         """Calls that the client, or we, must answer."""
         found: list[Call] = []
@@ -182,6 +178,21 @@ def _loaded(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
+
+
+def listen() -> Speech:
+    """For the events of a stream."""
+    return Speech()
+
+
+def whole(message: Mapping[str, Any]) -> Speech:
+    """From an answer that was not streamed."""
+    return Speech.whole(message)
+
+
+def joiner(hidden: str) -> Joiner:
+    """For a stream; `hidden` is the tool whose calls the client is not shown."""
+    return Joiner(hidden)
 
 
 class Joiner:
@@ -346,6 +357,8 @@ def error_event(body: bytes, status: int) -> bytes:
     """An error answer of the provider as an event of the stream that the client is reading."""
     return _event("error", failure(body, status))
 
+
+OVERLOADED = 529
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 

@@ -18,21 +18,17 @@ class Api(Protocol):
 
     @property
     def HOSTS(self) -> tuple[tuple[str, str], ...]:
-        """Hosts of known providers, each with the path of the call."""
+        """Hosts of known providers, each with the path of the call; both are regular expressions."""
 
     @property
     def RULES(self) -> tuple[Rule, ...]:
         """What makes a request valid."""
 
-    @property
-    def RELAYS(self) -> bool:
-        """Whether what the client was not shown can be put back, so that recalls may be answered unseen."""
-
     def is_call(self, path: str) -> bool:
         """Whether a path, without its query, is this API's on a host that is not known here."""
 
-    def parse(self, body: bytes, recent: Mapping[str, Conversation] = ...) -> Conversation:
-        """Read a request. `recent` holds earlier ones by `key`. Malformed on any doubt."""
+    def parse(self, body: bytes, recent: Mapping[str, Conversation] = ..., path: str = "") -> Conversation:
+        """Read a request to a path. `recent` holds earlier ones by `key`. Malformed on any doubt."""
 
     def key(self, conversation: Conversation) -> str: ...
 
@@ -48,7 +44,8 @@ class Api(Protocol):
     def reports_usage(self, conversation: Conversation) -> bool:
         """Whether the response to a request must say what it cost."""
 
-    def usage(self, report: Mapping[str, Any]) -> Usage: ...
+    def whole_usage(self, payload: Any) -> Usage | None:
+        """What a whole response, decoded, says that it cost."""
 
     def stream_usage(self, event: str, data: str, before: Usage | None) -> Usage | None:
         """What a stream has reported up to this event."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 
-from addon.wire import anthropic, chat
+from addon.wire import anthropic, anthropic_expand, anthropic_reply, chat
 from addon.wire.api import Api
+from addon.wire.reply import Relaying
 
 APIS: tuple[Api, ...] = (anthropic, chat)
 
+_RELAYING: Mapping[str, Relaying] = {
+    anthropic.NAME: Relaying(anthropic_reply, anthropic_expand),
+}
+
 HOSTS: tuple[str, ...] = tuple(dict.fromkeys(host for api in APIS for host, _ in api.HOSTS))
-"""The providers' own hosts."""
+"""The providers' own hosts, as regular expressions."""
 
 
 def spoken(path: str, hosts: Collection[str], *, trusted: bool) -> Api | None:
@@ -19,7 +25,12 @@ def spoken(path: str, hosts: Collection[str], *, trusted: bool) -> Api | None:
     On the providers' hosts only the very path counts. `trusted` says that somebody chose this host for LLM calls;
     gateways may have a path of their own before the API's.
     """
-    known = [(api, where) for api in APIS for host, where in api.HOSTS if host in hosts]
+    known = [(api, where) for api in APIS for host, where in api.HOSTS if any(re.fullmatch(host, h) for h in hosts)]
     if known:
-        return next((api for api, where in known if where == path), None)
+        return next((api for api, where in known if re.fullmatch(where, path)), None)
     return next((api for api in APIS if api.is_call(path)), None) if trusted else None
+
+
+def relaying(api: Api) -> Relaying | None:
+    """What relay needs of an API; None where what the client was not shown could not be put back."""
+    return _RELAYING.get(api.NAME)

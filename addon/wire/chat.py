@@ -27,15 +27,14 @@ from addon.wire.scan import Field, Malformed, document, fields
 from addon.wire.usage import Usage
 
 NAME = "chat"
-RELAYS = False
 HOSTS = (
-    ("api.openai.com", "/v1/chat/completions"),
-    ("openrouter.ai", "/api/v1/chat/completions"),
-    ("api.deepseek.com", "/chat/completions"),
-    ("api.deepseek.com", "/v1/chat/completions"),
-    ("api.groq.com", "/openai/v1/chat/completions"),
-    ("api.mistral.ai", "/v1/chat/completions"),
-    ("api.x.ai", "/v1/chat/completions"),
+    (r"api\.openai\.com", "/v1/chat/completions"),
+    (r"openrouter\.ai", "/api/v1/chat/completions"),
+    (r"api\.deepseek\.com", "/chat/completions"),
+    (r"api\.deepseek\.com", "/v1/chat/completions"),
+    (r"api\.groq\.com", "/openai/v1/chat/completions"),
+    (r"api\.mistral\.ai", "/v1/chat/completions"),
+    (r"api\.x\.ai", "/v1/chat/completions"),
 )
 
 INSTRUCTIONS = ("system", "developer")
@@ -220,7 +219,9 @@ def _choice(given: Any) -> Any:
     return {"type": given} if isinstance(given, str) else given
 
 
-def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})) -> Conversation:
+def parse(
+    body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({}), path: str = ""
+) -> Conversation:
     """Read a Chat Completions request. Raises Malformed on any doubt; the body is then forwarded as it came.
 
     `recent` holds earlier requests by their `key`; what they share with this one is not read again. It changes the
@@ -269,6 +270,7 @@ def parse(body: bytes, recent: Mapping[str, Conversation] = MappingProxyType({})
         bound=signed and binds_reasoning(model),
         breakpoints=len(tool_marks) + sum(len(message.marks) for message in everything),
         places={key: (start, end) for key, (_, start, end) in top.items()},
+        path=path,
         options=options,
     )
 
@@ -316,6 +318,12 @@ def usage(report: Mapping[str, Any]) -> Usage:
     written = min(prompt - read, number(details, "cache_write_tokens"))
     output = number(report, "completion_tokens")
     return Usage(fresh=prompt - read - written, read=read, written=written, output=output, untold=True)
+
+
+def whole_usage(payload: Any) -> Usage | None:
+    """What a whole response says that it cost."""
+    report = payload.get("usage") if isinstance(payload, dict) else None
+    return usage(report) if isinstance(report, dict) else None
 
 
 def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:

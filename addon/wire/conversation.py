@@ -84,6 +84,8 @@ class Block:
     """Span of the value that says whether it does."""
     signed: bool = False
     """REASONING that the provider may refuse when what stands before it changes."""
+    stays: bool = False
+    """REASONING that cannot be removed: the provider wants it with what follows."""
 
 
 @dataclass(slots=True)
@@ -135,6 +137,8 @@ class Conversation:
     """How many cache marks the request carries."""
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Where the top-level members' values stand."""
+    path: str = ""
+    """Where it was sent, query included; some APIs name the model there."""
     options: dict[str, Any] = field(default_factory=dict)
     """Other top-level members that matter to a decision or a rule."""
 

@@ -24,6 +24,7 @@ from addon.recall.relay import Relay
 from addon.recall.replay import Expanded, expanded
 from addon.watch.metrics import Metrics
 from addon.wire import rules
+from addon.wire.apis import relaying
 from addon.wire.conversation import Conversation
 from storage import records
 from tests.mmu.relaying import Pager, recalled, respond, withdrawn
@@ -98,7 +99,8 @@ class Play:
         gets one."""
         api = self.spelling.api
         asked = api.parse(self.body())
-        self.found = found = expanded(asked, [*(v.splices for v in self.lines.values()), *self.loose.values()])
+        known = [*(v.splices for v in self.lines.values()), *self.loose.values()]
+        self.found = found = expanded(relaying(api), asked, known)
         body = found.text.encode()
         client = api.parse(body)
         assert rules.worsened(asked, client, api.RULES) == []
@@ -216,7 +218,7 @@ class Play:
 
     def same_again(self, asked: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""
-        self.found = expanded(asked, [view.splices for view in self.lines.values()])
+        self.found = expanded(relaying(self.spelling.api), asked, [view.splices for view in self.lines.values()])
         client = self.spelling.api.parse(self.found.text.encode())
         again = self.plan(asked, client, "new")
         assert again.line.how is Descent.REPEATED
@@ -227,7 +229,7 @@ class Play:
     ) -> list[dict[str, Any]] | None:
         api = self.spelling.api
         offered = any(splice.change is Change.TOOL for splice in draft.splices.values())
-        relays = api.RELAYS and offered and move.relays
+        relays = relaying(api) is not None and offered and move.relays
         told = self.told(move, relays)
         self.relayed = ""
 
@@ -243,13 +245,14 @@ class Play:
             return answer.payload
 
         first = ask(out)
-        if not relays:
+        way = relaying(api)
+        if not relays or way is None:
             return self.spelling.said(first)
         pager = Pager(self, through_the_store, outage=outage)
         read = api.parse(self.found.text.encode())
         call = UnderWay(api, Name("t", "o", "h"), read, draft, b"", True, not outage)
         call.client = asked
-        shown, last = respond(Relay(call, out, pager, Metrics()), first, ask, broken=move.event == "broken")
+        shown, last = respond(Relay(call, way, out, pager, Metrics()), first, ask, broken=move.event == "broken")
         self.hidden += 1
         self.relayed = pager.anchor
         if last:

@@ -16,7 +16,6 @@ from addon.recall.answer import Ask
 from addon.recall.relay import Ends, Relay
 from addon.wire import exchange
 from addon.wire.anthropic_reply import Joiner, joined
-from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from tests.agent.transport import assemble, events
 from tests.upstream import message
@@ -77,8 +76,8 @@ class Pager:
         self.there.lines[view.id] = self.through(after)
         return True
 
-    def sent(self, api: Api, body: bytes) -> Conversation:
-        return api.parse(body)
+    def sent(self, call: Call, body: bytes) -> Conversation:
+        return call.api.parse(body)
 
 
 def respond(

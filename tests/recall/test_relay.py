@@ -20,11 +20,11 @@ from addon.recall.answer import LONGEST, Ask
 from addon.recall.relay import FEW, NO_MORE, ROUNDS, SHORT, TOO_LONG, Ends, GoesOn, Next, Relay
 from addon.recall.replay import place
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic, exchange
+from addon.wire import anthropic, anthropic_expand, anthropic_reply, exchange
 from addon.wire.anthropic_reply import Speech
-from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange
+from addon.wire.reply import Relaying
 from tests.mmu.sessions import spell
 from tests.upstream.direct import TOOL, assistant, result, text, user
 
@@ -59,8 +59,8 @@ class Pager:
         self.kept.append((anchor, None if text is None else exchange.load(text)))
         return self.takes
 
-    def sent(self, api: Api, body: bytes) -> Conversation:
-        return anthropic.parse(body)
+    def sent(self, call: Call, body: bytes) -> Conversation:
+        return call.api.parse(body)
 
     @property
     def last(self) -> Exchange:
@@ -79,7 +79,7 @@ class Response:
         draft = plan(read, [], 1e6, Policy(), lambda words, _: len(words), "line")
         self.call = Call(anthropic, Name("t", "o", "h"), read, draft, body, rewritten=True, stored=True)
         self.pager, self.metrics = Pager(), Metrics()
-        self.relay = Relay(self.call, body, self.pager, self.metrics)
+        self.relay = Relay(self.call, Relaying(anthropic_reply, anthropic_expand), body, self.pager, self.metrics)
         self.opening = len(opening)
         self.said = 0
         self.speech = Speech()

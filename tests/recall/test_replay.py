@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from addon.mmu.view import Change, Splice
-from addon.recall.replay import expanded, place
+from addon.recall import replay
+from addon.recall.replay import Expanded, place
 from addon.recall.replay import hidden as answered
 from addon.wire import anthropic, exchange
 from addon.wire.anthropic_expand import result
+from addon.wire.apis import relaying
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
+from addon.wire.reply import Call
 from tests.mmu.sessions import spell
 from tests.upstream.direct import assistant, text, user
 
@@ -31,11 +35,15 @@ def hidden(before: Conversation, *rounds: list[dict[str, Any]], generation: int 
     """The splice of an exchange that began as the answer to a request."""
     made: list[Round] = []
     for blocks in rounds:
-        calls = [b["id"] for b in blocks if b.get("name") == "mmu_recall"]
-        made.append(Round(tuple(map(json.dumps, blocks)), {c: result(c, f"page of {c}") for c in calls}))
+        calls = [Call(b["id"], b["name"], {}) for b in blocks if b.get("name") == "mmu_recall"]
+        made.append(Round(tuple(map(json.dumps, blocks)), {c.id: result(c, f"page of {c.id}") for c in calls}))
     first = next(iter(made[0].results))
     kept = exchange.dump(Exchange(tuple(made), finished))
     return Splice(f"{place(before)}:{first}", generation, Change.RELAY, "", kept)
+
+
+def expanded(conversation: Conversation, known: list[dict[str, Splice]], without: Container[str] = ()) -> Expanded:
+    return replay.expanded(relaying(anthropic), conversation, known, without)
 
 
 def line(*splices: Splice) -> dict[str, Splice]:
@@ -60,7 +68,7 @@ def test_an_exchange_is_found_at_its_place() -> None:
     assert dict(got.splices) == line(made)
     assert [m["role"] for m in json.loads(got.text)["messages"]] == ["user", "assistant", "user", "assistant", "user"]
     assert answered(got.splices.values()) == {"h1"}
-    assert result("h1", "page of h1") in got.text
+    assert "page of h1" in got.text
     assert expanded(NEXT, []).text == NEXT.text
     # later requests as well, and until it is answered it has no place
     later = parse(BEGIN, SHOWN, user("go on"), assistant("x"), user("y"))

@@ -14,6 +14,7 @@ from addon.wire.anthropic_expand import SAYS_MUCH, carried_on, expand, result, s
 from addon.wire.anthropic_reply import Speech
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
+from addon.wire.reply import Call
 from addon.wire.rules import BREAKPOINTS
 from tests.mmu.sessions import spell
 from tests.upstream.direct import TOOL, text, user
@@ -40,7 +41,8 @@ def is_text(block: Block) -> bool:
 
 
 def results(reply: Reply) -> dict[str, str]:
-    return {block["id"]: result(block["id"], PAGE) for block in reply["content"] if is_hidden(block)}
+    calls = [Call(block["id"], block["name"], {}) for block in reply["content"] if is_hidden(block)]
+    return {call.id: result(call, PAGE) for call in calls}
 
 
 def made(replies: list[Reply], *, finished: bool = True) -> Exchange:
