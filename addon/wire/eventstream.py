@@ -34,6 +34,7 @@ class Reader:
         while len(self._held) >= _PRELUDE.size:
             length, headers, _ = _PRELUDE.unpack_from(self._held)
             if not _PRELUDE.size + headers + _CHECKSUM <= length <= LARGEST:
+                self._held = b""
                 raise ValueError("no event stream")
             if len(self._held) < length:
                 return
