@@ -46,6 +46,9 @@ VALID: dict[str, dict[str, Any]] = {
     "ids in another order": request(
         user("go"), model(call(identity="a"), call(identity="b")), user(result(identity="b"), result(identity="a"))
     ),
+    "the client's id beside the server's": request(
+        user("go"), model(call(), call(identity="a")), user(result(identity="a"), result(identity="b"))
+    ),
     "an id beside none": request(
         user("go"), model(call(identity="a"), call(identity="b")), user(result(), result(identity="a"))
     ),
@@ -407,7 +410,9 @@ def test_less_than_the_minimum_of_the_model_is_not_kept(name: str, tokens: int) 
     for size, kept in ((tokens - 200, False), (tokens + 100, True)):
         provider, body = Provider(), request(user(words(size)))
         assert cached(provider, body, name, clock="0") == 0
-        assert (cached(provider, body, name, clock="1") >= tokens) is kept
+        assert (cached(provider, body, name, clock="1") > 0) is kept
+    begins = request(user(words(tokens - 200) + "y" * 2000))
+    assert cached(provider, begins, name, clock="2") == 0
 
 
 def test_what_is_used_lives_on_for_a_short_time() -> None:

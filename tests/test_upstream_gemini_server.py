@@ -95,6 +95,9 @@ def test_a_stream_has_the_same_content(up: Upstream, reply: dict[str, Any], name
     totals = [chunk["usageMetadata"]["totalTokenCount"] for chunk in chunks]
     assert totals == sorted(totals)
     assert len(set(totals)) > 3
+    if reply is ANSWER:
+        assert "thoughtsTokenCount" in chunks[0]["usageMetadata"]
+        assert "candidatesTokenCount" not in chunks[0]["usageMetadata"]
     assert {chunk["usageMetadata"]["promptTokenCount"] for chunk in chunks} == {
         whole["usageMetadata"]["promptTokenCount"]
     }
