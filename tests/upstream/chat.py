@@ -14,7 +14,7 @@ from tests.upstream.chat_cache import Cache, Split, head, prompt
 from tests.upstream.chat_models import DAY, MINUTES, Model, dollars, model_of
 from tests.upstream.log import Record, no_usage
 from tests.upstream.prompt import canonical
-from tests.upstream.script import Reply, scripted_error
+from tests.upstream.script import ERROR_TYPES, Reply
 
 PATH = "/v1/chat/completions"
 RETENTION = {"24h": DAY, "in_memory": MINUTES}
@@ -61,8 +61,11 @@ class Chat:
         answer = partial(Answer, request_id=request_id, id_header="x-request-id")
         reply = reply_to(record, headers, body)
         if "error" in reply:
-            status, text, kind, extra = scripted_error(reply)
-            payload = chat_message.error(status, text, request_id, kind)
+            fault = reply["error"]
+            status = fault["status"]
+            text = fault.get("message", ERROR_TYPES.get(status, "error"))
+            extra = {name.lower(): str(value) for name, value in fault.get("headers", {}).items()}
+            payload = chat_message.error(status, text, request_id, fault.get("type", ""))
             return answer(status, payload=payload, headers=extra)
         if "fail_after_events" in reply and not record.stream:
             return answer(503, payload=chat_message.error(503, "The server is overloaded", request_id))

@@ -6,12 +6,11 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from tests.upstream import gemini_message, gemini_path, gemini_validity
 from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
-from tests.upstream.chat import Warm
 from tests.upstream.chat_cache import Cache, Split
 from tests.upstream.gemini_cache import head, prompt
 from tests.upstream.gemini_fields import read
@@ -20,6 +19,9 @@ from tests.upstream.gemini_signatures import Signatures
 from tests.upstream.log import Record, no_usage
 from tests.upstream.prompt import canonical
 from tests.upstream.script import Reply, scripted_error
+
+if TYPE_CHECKING:
+    from tests.upstream.provider import Head
 
 ID_HEADER = "x-request-id"
 JSON = "application/json; charset=UTF-8"
@@ -46,7 +48,7 @@ class Gemini:
         request_id: str,
         reply_to: Callable[[Record, Mapping[str, str], dict[str, Any]], Reply],
         prefix_kept: Callable[[str, list[bytes], list[int]], float | None],
-        heads: Callable[[str], Sequence[Warm]],
+        heads: Callable[[str], Sequence[Head]],
     ) -> Answer:
         """Answer one request. Raises Violation or Refused. `reply_to` plays the script, `prefix_kept` compares with the
         label's last prompt, `heads` gives what is to be warm for an account."""
@@ -98,7 +100,7 @@ class Gemini:
         text: bytes,
         ratio: float,
         model: Model,
-        heads: Callable[[str], Sequence[Warm]],
+        heads: Callable[[str], Sequence[Head]],
     ) -> Split:
         account = headers.get("x-upstream-account", record.label)
         cache = self.caches.setdefault(account, Cache())

@@ -94,7 +94,7 @@ class Totals:
 
 
 def totals(records: Iterable[Record]) -> Totals:
-    """Sum up requests for an answer, by any API; other paths cost nothing and are left out."""
+    """Sum up the requests that are billed; other paths cost nothing and are left out."""
     sums = Totals()
     for record in records:
         if record.path not in BILLED and not is_generate(record.path):

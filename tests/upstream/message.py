@@ -29,6 +29,7 @@ def build(
 
 
 def pieces(text: str) -> Iterator[str]:
+    """A text as it is streamed."""
     for at in range(0, len(text), PIECE):
         yield text[at : at + PIECE]
 
