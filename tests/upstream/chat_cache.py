@@ -1,4 +1,4 @@
-"""The prompt cache of one account as Chat Completions has it: unasked, by prefix, in steps.
+"""The prompt cache of one account as Chat Completions has it, and Gemini: unasked, by prefix, in steps.
 
 A prompt of 1,024 tokens or more is kept in steps of 128 tokens. The next one reads the longest prefix that is kept, if
 that is 1,024 tokens or more. What is used lives on from the moment the request began.
@@ -64,27 +64,30 @@ class Cache:
     def __init__(self) -> None:
         self.expires: dict[bytes, float] = {}
 
-    def put(self, model: str, text: bytes, ratio: float, now: float, lifetime: float) -> None:
-        """Keep a prefix."""
-        for link in _links(model, text, ratio):
+    def put(self, model: str, text: bytes, ratio: float, now: float, lifetime: float, minimum: int = MINIMUM) -> None:
+        """Keep a prefix, if it has `minimum` tokens."""
+        for link in _links(model, text, ratio, minimum):
             self.expires[link] = now + lifetime
 
-    def serve(self, model: str, text: bytes, ratio: float, now: float, lifetime: float) -> Split:
-        """Bill one prompt and remember it. `ratio` is bytes per token, `now` and `lifetime` are seconds."""
+    def serve(
+        self, model: str, text: bytes, ratio: float, now: float, lifetime: float, minimum: int = MINIMUM
+    ) -> Split:
+        """Bill one prompt and remember it. `ratio` is bytes per token, `now` and `lifetime` are seconds, below
+        `minimum` tokens nothing is kept or read."""
         total = math.ceil(len(text) / ratio)
-        links = _links(model, text, ratio)
+        links = _links(model, text, ratio, minimum)
         hit = next((n for n, link in enumerate(links) if self.expires.get(link, 0.0) <= now), len(links))
-        read = hit * STEP if hit * STEP >= MINIMUM else 0
+        read = hit * STEP if hit * STEP >= minimum else 0
         for at, link in enumerate(links):
             # What lives longer, as another request asked for it, goes on doing so.
             self.expires[link] = max(now + lifetime, self.expires.get(link, 0.0) if at < hit else 0.0)
         return Split(total, read, len(links) * STEP - read)
 
 
-def _links(model: str, text: bytes, ratio: float) -> list[bytes]:
+def _links(model: str, text: bytes, ratio: float, minimum: int) -> list[bytes]:
     """For every step the digest of the whole prompt up to its end; none for a prompt that is too short."""
     steps = math.ceil(len(text) / ratio) // STEP
-    if steps * STEP < MINIMUM:
+    if steps * STEP < minimum:
         return []
     state = hashlib.blake2b(json.dumps(model).encode(), digest_size=16)
     links: list[bytes] = []

@@ -14,14 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.upstream import chat, chat_message, message, validity
+from tests.upstream import chat, chat_message, gemini, message, validity
 from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
 from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
-from tests.upstream.log import Record, Totals, no_usage, totals
+from tests.upstream.gemini_path import is_generate
+from tests.upstream.log import Record, Totals, no_usage, query_of, totals
 from tests.upstream.models import Model, dollars, model_of
 from tests.upstream.prompt import Position, canonical, chain, prompt
-from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, validate
+from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, scripted_error, validate
 from tests.upstream.violation import Violation
 
 MESSAGES = "/v1/messages"
@@ -43,6 +44,8 @@ def error_payload(status: int, text: str, request_id: str, kind: str = "") -> di
 
 
 def _error(record: Record, status: int, text: str, request_id: str, param: str | None = None) -> Answer:
+    if is_generate(record.path):
+        return gemini.refused(status, text, request_id)
     if record.path != chat.PATH:
         return Answer(status, request_id, error_payload(status, text, request_id))
     payload = chat_message.error(status, text, request_id, param=param)
@@ -70,6 +73,7 @@ class Provider:
             self.heads: dict[str, list[Head]] = {}
             self.binding = Binding()
             self.chat = chat.Chat(allow_prefill=self.allow_prefill)
+            self.gemini = gemini.Gemini(allow_prefill=self.allow_prefill)
             self.attempts: dict[tuple[str, str, int], int] = {}
             self.previous: dict[str, tuple[list[bytes], list[int]]] = {}
             self.bodies: deque[Record] = deque()
@@ -136,6 +140,7 @@ class Provider:
                 status=200,
                 headers=dict(headers),
                 size=len(raw),
+                query=query_of(path),
             )
             self.log.append(record)
             self._keep(record, raw)
@@ -162,7 +167,7 @@ class Provider:
     def _route(
         self, method: str, record: Record, headers: Mapping[str, str], body: bytes, request_id: str, authorized: bool
     ) -> Answer:
-        if record.path not in {MESSAGES, COUNT, chat.PATH}:
+        if record.path not in {MESSAGES, COUNT, chat.PATH} and not is_generate(record.path):
             raise Refused(404, "Not Found")
         if method != "POST":
             raise Refused(405, "Method Not Allowed")
@@ -171,6 +176,9 @@ class Provider:
         if record.path == chat.PATH:
             heads = lambda account: self.heads.pop(account, [])
             return self.chat.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
+        if is_generate(record.path):
+            heads = lambda account: self.heads.pop(account, [])
+            return self.gemini.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
         if not headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
         if len(body) > MAX_BODY:
@@ -206,11 +214,8 @@ class Provider:
         record.dropped = self._check_binding(body, line, record.label, bound)
         reply = self._reply(record, headers, body)
         if "error" in reply:
-            error = reply["error"]
-            status = error["status"]
-            text = error.get("message", ERROR_TYPES.get(status, "error"))
-            extra = {name.lower(): str(value) for name, value in error.get("headers", {}).items()}
-            return Answer(status, request_id, error_payload(status, text, request_id, error.get("type", "")), extra)
+            status, text, kind, extra = scripted_error(reply)
+            return Answer(status, request_id, error_payload(status, text, request_id, kind), extra)
         if "fail_after_events" in reply and not record.stream:
             return Answer(529, request_id, error_payload(529, "Overloaded", request_id))
         content = self._identified(reply["content"], line)
