@@ -20,6 +20,7 @@ from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
 from tests.upstream.log import Record, Totals, no_usage, totals
 from tests.upstream.models import Model, dollars, model_of
+from tests.upstream.openai_api import Provided
 from tests.upstream.prompt import Position, canonical, chain, prompt
 from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, validate
 from tests.upstream.violation import Violation
@@ -169,8 +170,8 @@ class Provider:
         if not authorized:
             raise Refused(401, "x-api-key header is required")
         if record.path == chat.PATH:
-            heads = lambda account: self.heads.pop(account, [])
-            return self.chat.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
+            provided = Provided(self._reply, self._prefix_kept, lambda account: self.heads.pop(account, []))
+            return self.chat.answer(record, headers, body, request_id, provided)
         if not headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
         if len(body) > MAX_BODY:
