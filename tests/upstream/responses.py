@@ -46,8 +46,9 @@ class Responses:
         items, before = self.memory.resolved(body.get("previous_response_id"), given)
         record.turn = answers(items)
         bound = {"force": True, "off": False}.get(headers.get("x-upstream-bound", ""), model.bound)
-        self.memory.check(items, before, record.label, bound)
         responses_pairing.check(items, before)
+        self.memory.check(items, before, record.label, bound)
+        items = self.memory.whole(items)
         seen = prompt(body, items)
         digests = [hashlib.blake2b(piece, digest_size=16).digest() for piece in seen.line]
         record.prefix_kept = provided.prefix_kept(record.label, digests, list(map(len, seen.line)))

@@ -74,7 +74,7 @@ def same(sent: Item, made: Item) -> bool:
     if sent.get("id") not in {None, made["id"]}:
         return False
     original = level(made)
-    return all(original.get(name) == value for name, value in level(sent).items() if name != "id")
+    return all(original.get(name) == value for name, value in level(sent).items())
 
 
 def _seal(seed: bytes, size: int) -> str:
@@ -101,8 +101,7 @@ class Memory:
         return [*history, *(self._read(f"input[{at}]", item) for at, item in enumerate(given))], len(history)
 
     def _read(self, path: str, item: Item) -> Item:
-        hidden = item["type"] == "reasoning" and item.get("encrypted_content") is None
-        if (hidden or item["type"] == "item_reference") and item.get("id") not in self.stored:
+        if (_hidden(item) or item["type"] == "item_reference") and item.get("id") not in self.stored:
             text = (
                 f"Item with id '{item.get('id')}' not found. Items are not persisted when `store` is set to false. Try "
                 "again with `store` set to true, or remove this item from your input."
@@ -122,25 +121,28 @@ class Memory:
     def check(self, items: list[Item], before: int, label: str, bound: bool) -> None:
         """Raise Violation for an item that was changed or torn from its neighbour; on `bound` models also for sealed
         content that is not this server's. The first `before` items are history."""
-        for index, item in enumerate(items):
-            path = f"input[{index - before}]"
-            kind = item["type"]
-            found = self.known(item, label)
+        paths = [f"input[{index - before}]" for index in range(len(items))]
+        every = [self.known(item, label) for item in items]
+        for path, item, found in zip(paths, items, every, strict=True):
             if found and not any(same(item, each.item) for each in found):
                 raise Violation(path, f"{_called(item)} was changed since it was produced; it must be as it was.")
             if bound and not found and item.get("encrypted_content"):
                 text = f"The encrypted content for item {item.get('id')} could not be verified."
                 raise Violation(path, text, labelled=False)
-            ahead = items[index + 1] if index + 1 < len(items) else None
-            if kind == "reasoning" and not _goes_on(ahead, found):
+        neighbours = zip([None, *items], [*items[1:], None], strict=False)
+        for path, item, found, (last, ahead) in zip(paths, items, every, neighbours, strict=True):
+            if item["type"] == "reasoning" and not _goes_on(ahead, found):
                 text = f"{_called(item)} was provided without its required following item."
                 raise Violation(path, text, labelled=False)
-            last = items[index - 1] if index else None
             wanted = [each.before for each in found]
             if wanted and not any(one is None or (last and same(last, one)) for one in wanted):
                 reasoning = wanted[0]["id"] if wanted[0] else None
                 text = f"{_called(item)} was provided without its required 'reasoning' item: '{reasoning}'."
                 raise Violation(path, text, labelled=False)
+
+    def whole(self, items: list[Item]) -> list[Item]:
+        """The items as the model reads them: stored reasoning that was named by its id alone has its content."""
+        return [self.stored[item["id"]] if _hidden(item) else item for item in items]
 
     def dropped(self, prompt: Prompt, items: list[Item]) -> list[str]:
         """The ids of the reasoning that stands behind a changed prefix."""
@@ -188,6 +190,10 @@ class Memory:
         """Keep a conversation with its answer under the answer's id."""
         self.responses[identity] = [*items, *output]
         self.stored |= {item["id"]: item for item in output}
+
+
+def _hidden(item: Item) -> bool:
+    return item["type"] == "reasoning" and item.get("encrypted_content") is None
 
 
 def _called(item: Item) -> str:

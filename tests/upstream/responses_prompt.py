@@ -41,11 +41,8 @@ def answers(found: list[Item]) -> int:
 
 
 def level(item: Item) -> Item:
-    """An item without its spelling. Reasoning keeps its id if that is all there is of it."""
-    bare = plain(item)
-    bare.pop("status", None)
-    if item["type"] != "reasoning" or "encrypted_content" in bare:
-        bare.pop("id", None)
+    """An item without its spelling."""
+    bare = {name: value for name, value in plain(item).items() if name not in {"id", "status"}}
     for name in ("content", "output"):
         if item["type"] in IN_PARTS and name in bare:
             bare[name] = _parts(bare[name], "output_text" if item.get("role") == "assistant" else "input_text")

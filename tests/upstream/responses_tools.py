@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from tests.upstream.chat_tools import CUSTOM_FIELDS, FUNCTION_FIELDS, MOST, NAME, definition
@@ -21,8 +21,8 @@ BUILT_IN = frozenset(
 NAMESPACE_FIELDS = {"type", "name", "description", "tools"}
 
 
-def check(path: str, tools: Any) -> set[str]:
-    """The names of the tools in an array. Raises Violation."""
+def check(path: str, tools: Any) -> None:
+    """Raise Violation for a tool that the server would not take, or two of one name."""
     if not isinstance(tools, list) or len(tools) > MOST:
         raise Violation(path, f"expected an array of at most {MOST} tools")
     names: set[str] = set()
@@ -32,7 +32,6 @@ def check(path: str, tools: Any) -> set[str]:
             raise Violation(f"{path}[{at}]", f"Duplicate tool name: {name}")
         if name:
             names.add(name)
-    return names
 
 
 def _tool(path: str, tool: Any) -> str:
@@ -60,7 +59,7 @@ def _namespace(path: str, tool: dict[str, Any]) -> str:
     return name
 
 
-def choice(chosen: Any, names: set[str]) -> None:
+def choice(chosen: Any, names: Collection[str]) -> None:
     """Raise Violation for a `tool_choice` that is unknown or of a tool that is not declared."""
     if chosen is None or (isinstance(chosen, str) and chosen in {"none", "auto", "required"}):
         return

@@ -59,15 +59,15 @@ def check(body: dict[str, Any], *, allow_prefill: bool = False) -> list[dict[str
     openai_validity.limit("max_output_tokens", body.get("max_output_tokens"), LEAST_OUTPUT)
     openai_validity.sampling(body, model)
     openai_validity.caching(body, model, CACHE_OPTIONS, ("30m", "12h"))
-    names = responses_tools.check("tools", body.get("tools") or [])
+    responses_tools.check("tools", body.get("tools") or [])
     found = responses_items.items(body["input"])
     for at, item in enumerate(found):
         responses_items.check(f"input[{at}]", item)
         if item["type"] == "additional_tools":
-            names |= responses_tools.check(f"input[{at}].tools", item["tools"])
+            responses_tools.check(f"input[{at}].tools", item["tools"])
         if item["type"] == "compaction_trigger" and at != len(found) - 1:
             raise Violation(f"input[{at}]", "a compaction trigger must be the last item")
-    responses_tools.choice(body.get("tool_choice"), names)
+    responses_tools.choice(body.get("tool_choice"), responses_tools.declared(body, found))
     openai_validity.breakpoints("input", _parts(found), model)
     if found[-1].get("role") == "assistant" and not allow_prefill:
         raise Violation("input", "the conversation must not end with an assistant message")
