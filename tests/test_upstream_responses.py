@@ -65,6 +65,7 @@ VALID: dict[str, dict[str, Any]] = {
     "a word": request(user("hi")),
     "a round, answered in another order": request(*ROUND),
     "a round and more": request(*ROUND, assistant("so"), user("next"), call("c3"), result("c3", "")),
+    "a round and two calls": request(*ROUND, call("c3"), call("c4"), result("c3"), result("c4")),
     "typed": request({"type": "message", **user([text("look"), IMAGE, FILE])}),
     "assistant parts": request(user("a"), assistant([said("b", annotations=[])], phase="commentary"), user("c")),
     "a refusal": request(user("a"), assistant([{"type": "refusal", "refusal": "no"}]), user("c")),
@@ -531,6 +532,16 @@ def test_a_changed_item_drops_what_is_behind_it_only() -> None:
     assert ask(provider, request(*items, model=BOUND), session="a")[1].dropped == thoughts[1:]
 
 
+def test_older_reasoning_may_be_left_away_from_what_has_no_id() -> None:
+    provider = Provider()
+    items: Items = [user("go")]
+    provider.script("s", [{"content": [thinking(f"{n}"), {"type": "text", "text": "so"}]} for n in range(2)])
+    for _ in range(2):
+        output = ask(provider, request(*items, model=BOUND, store=False), script="s", session="a")[0]["output"]
+        items += [output[0], without(output[1], "id"), user("on")]
+    assert ask(provider, request(*items[:1], *items[2:], model=BOUND), session="a")[1].dropped == []
+
+
 def test_a_bound_model_reads_no_seal_of_others() -> None:
     foreign = request(user("go"), FOREIGN, call("c"), result("c"), model=BOUND)
     assert "could not be verified" in (ask(Provider(), foreign)[1].violation or "")
@@ -643,6 +654,7 @@ def test_instructions_of_new_models_are_read_behind_the_items() -> None:
     body = request(user(words(3000)), model=BOUND)
     assert read(provider, body | {"instructions": "one"}, clock="0") == 0
     assert read(provider, body | {"instructions": "two"}, clock="1") > 2900
+    assert ask(provider, body | {"instructions": words(500)})[0]["usage"]["input_tokens"] > 3500
 
 
 def test_a_head_can_be_warm() -> None:

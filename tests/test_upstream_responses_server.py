@@ -130,9 +130,10 @@ def test_a_stream_has_the_same_content(up: Upstream, summary: dict[str, Any]) ->
 def test_the_streaming_helper_puts_it_together(up: Upstream, summary: dict[str, Any]) -> None:
     up.script("s", [ANSWER])
     with client(up, "s").responses.stream(**ASKED, **summary) as stream:
-        snapshots = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
+        deltas: dict[str, Any] = {event.type: event for event in stream if event.type.endswith(".delta")}
         got = stream.get_final_response()
-    assert snapshots[-1] == SAID
+    assert deltas["response.output_text.delta"].snapshot == SAID
+    assert json.loads(deltas["response.function_call_arguments.delta"].snapshot) == ARGUMENTS
     assert got.output_text == SAID
     assert [item.type for item in got.output] == ["reasoning", "message", "function_call", "custom_tool_call"]
     assert got.usage is not None
