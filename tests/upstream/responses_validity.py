@@ -47,7 +47,7 @@ INCLUDES = frozenset(
         "web_search_call.action.sources", "web_search_call.results",
     }
 )  # fmt: skip
-CACHE_OPTIONS = frozenset({"comparison_response_id", "mode", "prewarm", "ttl"})
+CACHE_OPTIONS = frozenset({"comparison_response_id", "mode", "ttl"})
 LEAST_OUTPUT = 16
 
 
