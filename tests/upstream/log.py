@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.upstream.gemini_path import is_generate
 
-BILLED = frozenset({"/v1/messages", "/v1/chat/completions"})
+BILLED = frozenset({"/v1/messages", "/v1/chat/completions", "/v1/responses"})
 HIDDEN = frozenset({"x-api-key", "x-goog-api-key", "authorization", "cookie", "proxy-authorization"})
 
 
