@@ -325,10 +325,11 @@ def _together(given: list[Any]) -> Any:
     most = 0
     for each in given:
         start = most
-        for part in [{"type": "text", "text": each}] if isinstance(each, str) else each:
+        parts: list[Any] = [{"type": "text", "text": each}] if isinstance(each, str) else each
+        for part in parts:
             numbered = isinstance(part, dict) and isinstance(part.get("index"), int)
             out.append({**part, "index": part["index"] + start} if numbered else part)
-            most = max(most, out[-1]["index"] + 1 if numbered else 0)
+            most = max(most, start + part["index"] + 1) if numbered else most
     return out
 
 
