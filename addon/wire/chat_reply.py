@@ -82,7 +82,8 @@ class Joiner:
         """The same in its own words."""
         self._hidden = hidden
         self._splitter = sse.Splitter()
-        self._id = ""
+        self._id, self._role = "", False
+        """What the client knows the completion by, and whether it has been told the role."""
         self._waiting: list[_Chunk] = []
         """Chunks behind one that begins a call whose name is not known yet, that one first."""
         self._places: dict[Made, int] = {}
@@ -182,7 +183,8 @@ class Joiner:
 
     def _seen(self, delta: dict[str, Any], chunk: _Chunk) -> dict[str, Any]:
         """What of a delta the client may see, as it is to see it."""
-        out = {name: value for name, value in delta.items() if not (self.rounds and name == "role")}
+        out = {name: value for name, value in delta.items() if name != "role" or not self._role}
+        self._role = self._role or "role" in delta
         if chunk.touched:
             calls = [self._piece(*each, chunk) for each in zip(delta["tool_calls"], chunk.touched, strict=True)]
             out["tool_calls"] = [piece for piece in calls if piece is not None]
@@ -266,7 +268,7 @@ class Joiner:
 
 
 def _says(delta: Any) -> bool:
-    return isinstance(delta, dict) and any(value for name, value in delta.items() if name != "role")
+    return isinstance(delta, dict) and any(delta.values())
 
 
 def joined_report(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -251,8 +251,8 @@ class Speech:
         if texts.get("content", "").strip():
             blocks.append(chat_blocks.member("content", texts["content"]))
         calls = [made for made in self.made if made.id not in without]
-        if len({made.id for made in calls}) < len(calls):
-            raise ValueError("two calls with one id")
+        if len({made.id for made in calls if made.id}) < len(calls):
+            raise ValueError("a call without an id of its own")
         for made in calls:
             # A tool without parameters may be called with nothing at all; ours has some.
             if not isinstance(made.arguments, dict) and (made.id in results or made.text.strip() or made.whole):
