@@ -408,6 +408,18 @@ def test_a_hidden_name_that_goes_on_is_not_understood() -> None:
     assert [c["choices"][0]["delta"]["tool_calls"][0]["function"]["name"] for c in leaked] == [HIDDEN, "er"]
 
 
+def test_a_name_that_the_hidden_one_begins_with_waits_for_the_first_argument() -> None:
+    joiner = Joiner(HIDDEN)
+    begun, going = event_of(piece(name="mmu")), event_of(piece(arguments="{"))
+    assert joiner.feed(begun) == b""
+    assert joiner.feed(going) == begun + going
+
+
+def test_a_name_that_comes_with_every_piece_is_said_once() -> None:
+    speech = heard(piece(name=HIDDEN, arguments="{"), piece(name=HIDDEN, arguments="}"))
+    assert [(made.name, made.arguments) for made in speech.calls] == [(HIDDEN, {})]
+
+
 def test_one_chunk_with_a_hidden_call_and_others_is_taken_apart() -> None:
     joiner = Joiner(HIDDEN)
     made = [{"index": n, **call(f"c{n}", name)} for n, name in enumerate(["Read", HIDDEN, "Bash"])]
