@@ -140,32 +140,38 @@ class Piece:
     """None for noise."""
 
 
-def _cited(event: message.Event) -> list[message.Event]:
+def _cited(one: message.Event) -> list[message.Event]:
     """Citations come as deltas."""
-    name, data = event
+    name, data = one
     if name == "content_block_start" and data["content_block"].get("citations"):
         shown = {**data["content_block"], "citations": []}
         told = [{"type": "citations_delta", "citation": one} for one in data["content_block"]["citations"]]
         index = data["index"]
         deltas = [("content_block_delta", {"type": "content_block_delta", "index": index, "delta": d}) for d in told]
         return [(name, {**data, "content_block": shown}), *deltas]
-    return [event]
+    return [one]
 
 
 def pieces(reply: Reply, style: Style) -> list[Piece]:
     """The reply as a stream."""
     out: list[Piece] = []
-    for n, (name, data) in enumerate(each for event in message.events(reply) for each in _cited(event)):
+    for n, (name, data) in enumerate(each for one in message.events(reply) for each in _cited(one)):
         if style.noise:
-            out.append(Piece(_event(style.noise[n % len(style.noise)], style), None))
+            out.append(Piece(spelled(style.noise[n % len(style.noise)], style), None))
         text = json.dumps(data, ensure_ascii=style.ascii, indent=style.indent)
-        lines = [f"event: {name}"] if style.named else []
-        lines += [f"data:{line}" if style.tight else f"data: {line}" for line in text.split("\n")]
-        out.append(Piece(_event("\n".join(lines), style), data))
+        out.append(Piece(event(text, style, name if style.named else ""), data))
     return out
 
 
-def _event(text: str, style: Style) -> bytes:
+def event(data: str, style: Style, name: str = "") -> bytes:
+    """The bytes of an event."""
+    lines = [f"event: {name}"] if name else []
+    lines += [f"data:{line}" if style.tight else f"data: {line}" for line in data.split("\n")]
+    return spelled("\n".join(lines), style)
+
+
+def spelled(text: str, style: Style) -> bytes:
+    """The bytes of an event from its lines."""
     return (re.sub("\n", style.newline, text) + 2 * style.newline).encode()
 
 
