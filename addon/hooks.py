@@ -24,7 +24,7 @@ from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
-from addon.listen import READABLE, Observer, hear_whole, is_stream, said
+from addon.listen import READABLE, Copy, Observer, hear_whole, is_stream, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Recall, Settings
@@ -264,16 +264,18 @@ class Mitmmu:
         call: Call | None = getattr(flow, "mmu", None)
         if call is None:
             return
-        if streams:
+        pieces = bool(call.conversation.options.get("unframed")) and flow.response.status_code == 200
+        if streams or pieces:
             encoding = flow.response.headers.get("content-encoding", "identity")
             way = apis.relaying(call.api)
-            if call.relays and way is not None and flow.response.status_code == 200 and encoding == "identity":
+            if streams and call.relays and way is not None and flow.response.status_code == 200 and encoding == "identity":
                 flow.response.headers.pop("content-length", None)
                 stream = RelayStream(flow, call, self._relay(flow, call, way), self.metrics)
                 flow.response.stream = stream
                 setattr(flow, carry_on.CANCEL, stream.cancel)
             elif encoding in READABLE:
-                flow.response.stream = Observer(call, self.metrics, gzipped=encoding == "gzip")
+                heard = Observer if streams else Copy
+                flow.response.stream = heard(call, self.metrics, gzipped=encoding == "gzip")
             else:
                 flow.response.stream = True
                 self.metrics.add("mmu_failures_total", place="stream encoding")

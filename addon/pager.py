@@ -29,7 +29,7 @@ from addon.wire import clients, rules
 from addon.wire.api import Api
 from addon.wire.apis import APIS, relaying
 from addon.wire.conversation import Conversation
-from addon.wire.scan import Malformed
+from addon.wire.scan import Elsewhere, Malformed
 from storage.errors import StoreError
 from storage.records import Outcome
 
@@ -136,7 +136,7 @@ class Pager:
         # The same words in another API are another line.
         spelled = "" if api is APIS[0] else f"{api.NAME}:"
         name = Name(
-            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session),
+            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session, path),
             opening=spelled + conversation.opening,
             head=spelled + conversation.head,
             session=session and spelled + session,
@@ -159,6 +159,8 @@ class Pager:
             if len(body) > LARGE and not readings.knows(body):
                 return await asyncio.to_thread(readings.read, body, readings.received, path)
             return readings.read(body, readings.received, path)
+        except Elsewhere:
+            raise PassThrough("history on the server") from None
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
             raise PassThrough("malformed") from None

@@ -34,6 +34,10 @@ class Malformed(ValueError):
     """The text is not JSON that every reader understands alike."""
 
 
+class Elsewhere(Malformed):
+    """The text is understood, but the beginning of the conversation is not in it."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):

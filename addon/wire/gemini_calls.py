@@ -1,0 +1,56 @@
+"""Ids for calls that have none.
+
+Gemini 2.5 gives its calls no ids, and clients may make some up for the answers alone. A block is found again by the id
+of its call, so such a call gets one from what it says, `NAME~HASH.N`: N equal ones stood before it. That is the same in
+every later request, as long as the client does not take out what stood before. An answer gets the id of the call that
+it answers: the one it names, else the next one of its function that is open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from addon.wire.conversation import Block, Kind, Message
+
+NO_ID = "~"
+"""Begins what stands for the id of a call that has none; what it says follows, if it is the call itself."""
+
+
+def identified(messages: list[Message]) -> list[Message]:
+    """The messages with an id for every call, and for every answer that of its call. The same list where all have."""
+    if not any(block.call.startswith(NO_ID) for message in messages for block in message.blocks):
+        return messages
+    equal: Counter[str] = Counter()
+    waiting: list[Block] = []
+    made: list[Message] = []
+    for message in messages:
+        if message.role == "assistant" and (not made or made[-1].role != "assistant"):
+            waiting = []
+        named = {block.call for block in message.blocks if block.kind is not Kind.CALL}
+        blocks: list[Block] = []
+        for block in message.blocks:
+            if block.kind is Kind.CALL:
+                if block.call.startswith(NO_ID):
+                    says = block.name + block.call
+                    block = replace(block, call=f"{says}.{equal[says]}")
+                    equal[says] += 1
+                waiting.append(block)
+            elif block.call and block.part:
+                block = replace(block, call=blocks[-1].call)  # it stands beside the text of the same answer
+            elif block.call:
+                block = replace(block, call=_answered(block, waiting, named))
+            blocks.append(block)
+        made.append(replace(message, blocks=blocks) if blocks != message.blocks else message)
+    return made
+
+
+def _answered(answer: Block, waiting: list[Block], named: set[str]) -> str:
+    """The id of the call that is answered, which then waits no more; the answer's own where there is none. What is
+    `named` by any answer of the same message is left to that."""
+    ids = {call.call for call in waiting}
+    for call in waiting:
+        if call.call == answer.call if answer.call in ids else call.name == answer.name and call.call not in named:
+            waiting.remove(call)
+            return call.call
+    return answer.call
