@@ -264,11 +264,11 @@ class Mitmmu:
         call: Call | None = getattr(flow, "mmu", None)
         if call is None:
             return
-        pieces = bool(call.conversation.options.get("unframed")) and flow.response.status_code == 200
-        if streams or pieces:
+        fine = flow.response.status_code == 200
+        if streams or (fine and call.conversation.options.get("unframed")):
             encoding = flow.response.headers.get("content-encoding", "identity")
             way = apis.relaying(call.api)
-            if streams and call.relays and way is not None and flow.response.status_code == 200 and encoding == "identity":
+            if streams and call.relays and way is not None and fine and encoding == "identity":
                 flow.response.headers.pop("content-length", None)
                 stream = RelayStream(flow, call, self._relay(flow, call, way), self.metrics)
                 flow.response.stream = stream

@@ -45,8 +45,9 @@ class Name:
 def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str, path: str = "") -> str:
     """A keyed hash of who pays: the credential itself is never kept.
 
-    An API key stands for itself; Google's may be in a header of its own or in the query of the path. Bearer tokens are renewed in the middle of a conversation, so there the account that
-    the client states counts, or else its session, whose name cannot be guessed.
+    An API key stands for itself; Google's may be in a header of its own or in the query of the path. Bearer tokens are
+    renewed in the middle of a conversation, so there the account that the client states counts, or else its session,
+    whose name cannot be guessed.
     """
     stated = headers.get("x-api-key") or headers.get("x-goog-api-key")
     who = f"key {stated or ''.join(parse_qs(path.partition('?')[2]).get('key', ()))}"
