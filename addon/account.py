@@ -72,14 +72,7 @@ class Accounts:
     async def heard(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         """Book what the provider reported. Counting tokens is done in a thread, off any request's path."""
         for each in (usage, *call.more):
-            for price, tokens in (
-                ("fresh", each.fresh),
-                ("read", each.read),
-                ("written", each.written),
-                ("written_hour", each.written_hour),
-            ):
-                self.metrics.add("mmu_input_tokens_total", tokens, price=price)
-            self.metrics.add("mmu_output_tokens_total", each.output)
+            self.metrics.tokens(each)
         if call.more:
             more = sum(each.prompt for each in call.more)
             flowlist.note(flow, f"carried on {len(call.more)} times, {more:,} tokens more")

@@ -19,15 +19,15 @@ from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addon import carry_on, options, vocabulary
+from addon import carry_on, options, upgrade, vocabulary
 from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
-from addon.listen import READABLE, Copy, Observer, hear_whole, is_stream, said
+from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
-from addon.options import Mode, Recall, Settings
+from addon.options import Mode, Recall, Settings, Sockets
 from addon.pager import Pager
 from addon.recall import relay_whole
 from addon.recall.relay import Relay
@@ -47,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST = 32 * 1024 * 1024
 """Bytes of a body above which it is not looked at; the provider's own limit."""
+SIGNED = "AWS4-HMAC-SHA256"
+"""How the credential of a request begins that is signed with its body (AWS Signature Version 4)."""
 OPEN_SECONDS = 5.0
 """How long the first requests wait for the store to open."""
 
@@ -167,6 +169,9 @@ class Mitmmu:
         if visit is not None:
             await self._show_site(flow, visit)
             return
+        if upgrade.asked_for(flow):
+            self._upgrade(flow)
+            return
         api = self._api(flow)
         if api is None:
             return
@@ -186,14 +191,33 @@ class Mitmmu:
 
     def _api(self, flow: http.HTTPFlow) -> Api | None:
         """The API that a flow speaks, None for one that is not an LLM call."""
+        return self._spoken(flow) if flow.request.method == "POST" and not flow.is_replay else None
+
+    def _spoken(self, flow: http.HTTPFlow) -> Api | None:
+        """The API by whose path a flow goes."""
         settings = self.settings
-        if settings is None or settings.mode is Mode.OFF or flow.request.method != "POST" or flow.is_replay:
+        if settings is None or settings.mode is Mode.OFF:
             return None
         path = flow.request.path.partition("?")[0]
         host = flow.request.pretty_host.lower()
         named = {host, f"{host}:{flow.request.port}", flow.request.host.lower()}
         trusted = flow.client_conn.proxy_mode.type_name == "reverse" or not named.isdisjoint(settings.hosts)
         return apis.spoken(path, named, trusted=trusted)
+
+    def _upgrade(self, flow: http.HTTPFlow) -> None:
+        assert self.settings is not None
+        keeps = self.settings.mode is Mode.OBSERVE or self.settings.sockets is Sockets.OBSERVE
+        if not keeps and self._spoken(flow) is not None:
+            upgrade.refuse(flow, self.metrics)
+
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        api = self._spoken(flow)
+        if api is not None:
+            try:
+                upgrade.heard(flow, api, self.metrics)
+            except Exception:
+                self.metrics.add("mmu_failures_total", place="socket")
+                logger.exception("mitmmu: a message could not be read; it passes untouched")
 
     def _now(self, flow: http.HTTPFlow, settings: Settings) -> float:
         if settings.header_clock:
@@ -211,6 +235,8 @@ class Mitmmu:
             raise PassThrough("store not open")
         body = self._body(flow)
         headers = flow.request.headers
+        if headers.get("authorization", "").startswith(SIGNED):
+            raise PassThrough("signed")
         call, sent = await self.pager.handle(
             api, body, headers, now, settings, path=flow.request.path, can_relay=self.can_relay
         )
@@ -257,28 +283,30 @@ class Mitmmu:
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if flow.response is None:
             return
-        streams = is_stream(flow.response.headers.get("content-type", ""))
-        if PARENT in flow.metadata:
-            flow.response.stream = flow.response.stream or streams
-            return
+        kind = flow.response.headers.get("content-type", "")
+        events = reader(kind)
         call: Call | None = getattr(flow, "mmu", None)
-        if call is None:
+        if call is None or PARENT in flow.metadata:
+            # Not to be held back until it has ended, whatever it is.
+            flow.response.stream = flow.response.stream or events is not None
             return
         fine = flow.response.status_code == 200
-        if streams or (fine and call.conversation.options.get("unframed")):
+        if events is not None or (fine and call.conversation.options.get("unframed")):
             encoding = flow.response.headers.get("content-encoding", "identity")
             way = apis.relaying(call.api)
-            if streams and call.relays and way is not None and fine and encoding == "identity":
+            plain = fine and encoding == "identity" and kind.startswith(SSE)
+            if call.relays and way is not None and plain:
                 flow.response.headers.pop("content-length", None)
                 stream = RelayStream(flow, call, self._relay(flow, call, way), self.metrics)
                 flow.response.stream = stream
                 setattr(flow, carry_on.CANCEL, stream.cancel)
-            elif encoding in READABLE:
-                heard = Observer if streams else Copy
-                flow.response.stream = heard(call, self.metrics, gzipped=encoding == "gzip")
-            else:
+            elif encoding not in READABLE:
                 flow.response.stream = True
                 self.metrics.add("mmu_failures_total", place="stream encoding")
+            elif events is not None:
+                flow.response.stream = Observer(call, self.metrics, events, gzipped=encoding == "gzip")
+            else:
+                flow.response.stream = Copy(call, self.metrics, gzipped=encoding == "gzip")
 
     async def response(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)
@@ -309,7 +337,7 @@ class Mitmmu:
         it."""
         assert flow.response is not None
         kind, body = flow.response.headers.get("content-type", ""), flow.response.content or b""
-        if call.relays and body and not is_stream(kind):
+        if call.relays and body and reader(kind) is None:
             await relay_whole.carry_on(flow, call, self._relay(flow, call, way), self.metrics)
             return
         observed = flow.response.stream

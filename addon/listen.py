@@ -6,16 +6,17 @@ import json
 import logging
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from addon.call import Call
 from addon.watch.metrics import Metrics
-from addon.wire import sse
+from addon.wire import eventstream, sse
 from addon.wire.apis import relaying
 from addon.wire.reply import Reply, Speech
 
 logger = logging.getLogger(__name__)
 
+SSE = "text/event-stream"
 READABLE = ("identity", "gzip")
 """Content encodings of a stream that can be read as it passes."""
 
@@ -23,10 +24,10 @@ READABLE = ("identity", "gzip")
 class Observer:
     """Sees a streamed response go by, untouched."""
 
-    def __init__(self, call: Call, metrics: Metrics, *, gzipped: bool) -> None:
+    def __init__(self, call: Call, metrics: Metrics, reader: Reader, *, gzipped: bool) -> None:
         self.call = call
         self.metrics = metrics
-        self.reader = sse.Reader()
+        self.reader = reader
         way = relaying(call.api) if call.offered else None
         self.speech = None if way is None else way.reply.listen()
         """What the model says, put together where it may call the recall tool."""
@@ -75,15 +76,23 @@ def _hear(call: Call, event: sse.Event) -> None:
     call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)
 
 
-def is_stream(content_type: str) -> bool:
-    """Whether a response of this type is a stream of events."""
-    return content_type.startswith("text/event-stream")
+class Reader(Protocol):
+    """Feed bytes, get the events they complete."""
+
+    def feed(self, piece: bytes) -> Iterable[sse.Event]: ...
+
+
+def reader(content_type: str) -> Reader | None:
+    """What reads a response of this type; None where it is no stream of events."""
+    if content_type.startswith(SSE):
+        return sse.Reader()
+    return eventstream.Reader() if content_type.startswith(eventstream.TYPE) else None
 
 
 def hear_whole(call: Call, content_type: str, body: bytes) -> None:
     """A response that did not pass as a stream."""
-    if is_stream(content_type):
-        for event in sse.Reader().feed(body):
+    if (stream := reader(content_type)) is not None:
+        for event in stream.feed(body):
             _hear(call, event)
         return
     call.usage = call.api.whole_usage(_loaded(body))
@@ -91,9 +100,9 @@ def hear_whole(call: Call, content_type: str, body: bytes) -> None:
 
 def said(reply: Reply, content_type: str, body: bytes) -> Speech | None:
     """What the model says in a response that did not pass as a stream; None when it is no message."""
-    if is_stream(content_type):
+    if (stream := reader(content_type)) is not None:
         speech = reply.listen()
-        for event in sse.Reader().feed(body):
+        for event in stream.feed(body):
             speech.take(event)
         return speech
     payload = _loaded(body)

@@ -27,6 +27,15 @@ class Recall(StrEnum):
     OFF = "off"
 
 
+class Sockets(StrEnum):
+    """What becomes of a client's wish for a WebSocket on the path of an API."""
+
+    REFUSE = "refuse"
+    """It is told to go on with requests."""
+    OBSERVE = "observe"
+    """It gets it, and nothing on it is changed."""
+
+
 class Mode(StrEnum):
     AUTO = "auto"
     OBSERVE = "observe"
@@ -42,6 +51,7 @@ class Settings:
     mode: Mode = Mode.AUTO
     policy: Policy = field(default_factory=Policy)
     recall: Recall = Recall.AUTO
+    sockets: Sockets = Sockets.REFUSE
     header_clock: bool = False
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose Messages and Chat Completions calls are managed."""
@@ -53,6 +63,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
+    "mmu_websocket": ("refuse", "refuse (Codex then sends requests, that can be managed) or observe (as it is)."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak Messages or Chat Completions: gateway.example.com,localhost:8080."),
 }
@@ -106,6 +117,9 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     ways = [recall.value for recall in Recall]
     if given["mmu_recall"] not in ways:
         raise OptionsError(f"mmu_recall={given['mmu_recall']!r}: expected one of {', '.join(ways)}")
+    sockets = [what.value for what in Sockets]
+    if given["mmu_websocket"] not in sockets:
+        raise OptionsError(f"mmu_websocket={given['mmu_websocket']!r}: expected one of {', '.join(sockets)}")
     if given["mmu_clock"] not in ("system", "header"):
         raise OptionsError(f"mmu_clock={given['mmu_clock']!r}: expected system or header")
     hosts = tuple(host.strip().lower() for host in given["mmu_hosts"].split(",") if host.strip())
@@ -118,6 +132,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         mode=Mode(given["mmu_mode"]),
         policy=_policy(given["mmu_policy"]),
         recall=Recall(given["mmu_recall"]),
+        sockets=Sockets(given["mmu_websocket"]),
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,
     )

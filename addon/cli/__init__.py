@@ -13,7 +13,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run demo                play a long session end to end, no key and no network needed
   ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
-  ./run bench NAME [ARG...] run a benchmark: replay, latency, relay
+  ./run bench NAME [ARG...] run a benchmark: replay, latency, relay, fuzz
 
 All other arguments are mitmdump's own. The most useful:
 

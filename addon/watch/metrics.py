@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from addon.wire.usage import Usage
+
 HELP: Mapping[str, str] = {
     "mmu_requests_total": "LLM requests seen.",
+    "mmu_sockets_total": "WebSockets asked for, refused or observed.",
     "mmu_managed_total": "LLM requests that were planned.",
     "mmu_rewritten_total": "LLM requests that left with at least one splice.",
     "mmu_passed_through_total": "LLM requests forwarded as they came, by reason.",
@@ -49,6 +52,12 @@ class Metrics:
         if name not in HELP:
             raise KeyError(name)
         self._counts[name, tuple(sorted(labels.items()))] += amount
+
+    def tokens(self, usage: Usage) -> None:
+        """Count what a response has cost."""
+        for price in ("fresh", "read", "written", "written_hour"):
+            self.add("mmu_input_tokens_total", getattr(usage, price), price=price)
+        self.add("mmu_output_tokens_total", usage.output)
 
     def value(self, name: str, /, **labels: str) -> float:
         """The counter's value; without labels the sum over all of them."""

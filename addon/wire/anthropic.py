@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
@@ -28,6 +29,7 @@ HOSTS = (
         r"([a-z0-9-]+-)?aiplatform\.googleapis\.com",
         r"/v1/projects/.+/publishers/anthropic/models/[^/]+:(stream)?[rR]awPredict",
     ),
+    (r"bedrock-runtime\.[a-z0-9-]+\.amazonaws\.com", r"/model/[^/]+/invoke(-with-response-stream)?"),
 )
 
 TTL = {"5m": 300.0, "1h": 3600.0}
@@ -48,7 +50,7 @@ def is_call(path: str) -> bool:
 
 def binds_reasoning(model: str) -> bool:
     """Whether the model may refuse signed reasoning after an earlier change. Unknown models are taken to."""
-    name = model.rsplit("/", 1)[-1].removeprefix("anthropic.")
+    name = model.rsplit("/", 1)[-1].rpartition("anthropic.")[2]
     return _UNBOUND.match(name) is None
 
 
@@ -229,13 +231,13 @@ def parse(
     )
 
 
-_IN_PATH = re.compile(r"/models/([^/:?]+):")
+_IN_PATH = re.compile(r"/models/([^/:?]+):|/model/([^/?]+)/invoke")
 
 
 def _model_of(path: str) -> str:
-    """Of a request to Vertex, which names it there."""
+    """Of a request to Vertex or Bedrock, which name it there."""
     found = _IN_PATH.search(path)
-    return found[1] if found else ""
+    return unquote(found[1] or found[2]) if found else ""
 
 
 def _forgotten(messages: list[Message]) -> int:

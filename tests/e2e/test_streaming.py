@@ -22,10 +22,10 @@ def there(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield found
 
 
-def ask(connection: http.client.HTTPConnection, script: str) -> http.client.HTTPResponse:
+def ask(connection: http.client.HTTPConnection, script: str, **more: str) -> http.client.HTTPResponse:
     body: dict[str, Any] = {"model": "claude-opus-5", "max_tokens": 16, "stream": True}
     body["messages"] = [{"role": "user", "content": "hello"}]
-    connection.request("POST", MESSAGES, spell(body), HEADERS | {"x-upstream-script": script})
+    connection.request("POST", MESSAGES, spell(body), HEADERS | {"x-upstream-script": script} | more)
     return connection.getresponse()
 
 
@@ -41,6 +41,17 @@ def test_the_first_event_arrives_before_the_last_is_sent(there: World) -> None:
         rest = list(stream)
     assert rest[-1]["type"] == "message_stop"
     assert assemble(iter([first, *rest]))["content"] == content
+
+
+def test_a_request_that_is_signed_is_left_alone_and_its_answer_streams(there: World) -> None:
+    content = [{"type": "text", "text": "The first words. " * 20}]
+    there.up.script("signed", [{"content": content, "stall": {"after_events": 3, "gate": "signed"}}])
+    with there.connection() as connection:
+        stream = events(ask(connection, "signed", authorization="AWS4-HMAC-SHA256 Credential=any, Signature=any"))
+        first = next(stream)
+        there.up.gate("signed").set()
+        assert assemble(iter([first, *stream]))["content"] == content
+    assert there.proxy.metrics()['mmu_passed_through_total{reason="signed"}'] == 1
 
 
 def test_a_cut_stream_is_cut_for_the_client_too(there: World) -> None:

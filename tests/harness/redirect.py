@@ -10,7 +10,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-HOSTS = ("api.anthropic.com", "api.openai.com")
+HOSTS = ("api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

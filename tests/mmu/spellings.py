@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -180,3 +181,10 @@ def _blank(holder: dict[str, Any], call: str, replaced: Places) -> None:
         for part, inner in enumerate(holder["content"]):
             if (call, part) in replaced:
                 inner["text"] = ""
+
+
+SPELLINGS: tuple[tuple[Callable[[], Spelling], str], ...] = (
+    (Messages, "claude-opus-4-8"),
+    (Chat, "gpt-4o"),
+)
+"""Each API's, with a model of it that caches and does not bind its reasoning."""

@@ -29,6 +29,7 @@ class Answer:
     failure: bytes = message.FAILURE
     """The event that ends a stream which fails in its middle."""
     id_header: str = "request-id"
+    stream_type: str = "text/event-stream; charset=utf-8"
 
 
 class Refused(Exception):

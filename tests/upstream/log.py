@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-BILLED = frozenset({"/v1/messages", "/v1/chat/completions"})
-HIDDEN = frozenset({"x-api-key", "authorization", "cookie", "proxy-authorization"})
+from tests.upstream.gemini_path import is_generate
+
+BILLED = frozenset({"/v1/messages", "/v1/chat/completions", "/v1/responses"})
+HIDDEN = frozenset({"x-api-key", "x-goog-api-key", "authorization", "cookie", "proxy-authorization"})
 
 
 def no_usage() -> dict[str, Any]:
@@ -22,11 +25,16 @@ def no_usage() -> dict[str, Any]:
     }
 
 
+def query_of(path: str) -> str:
+    """The query behind a path, without a credential."""
+    return urlencode([(name, value) for name, value in parse_qsl(urlsplit(path).query) if name != "key"])
+
+
 @dataclass(slots=True)
 class Record:
     """One request. `time` is epoch seconds on the request's clock, `dollars` its bill, `prefix_kept` the share (0..1,
     by bytes) of the label's previous prompt that this one begins with, None for the first. `violation` holds the text
-    of a 400; `headers` are lower-case and without credentials."""
+    of a 400; `headers` are lower-case and, as `query`, without credentials."""
 
     n: int
     label: str
@@ -35,6 +43,7 @@ class Record:
     status: int
     headers: dict[str, str] = field(repr=False)
     size: int = 0
+    query: str = ""
     violation: str | None = None
     model: str = ""
     stream: bool = False
@@ -85,10 +94,10 @@ class Totals:
 
 
 def totals(records: Iterable[Record]) -> Totals:
-    """Sum up requests to /v1/messages and /v1/chat/completions; other paths cost nothing and are left out."""
+    """Sum up the requests that are billed; other paths cost nothing and are left out."""
     sums = Totals()
     for record in records:
-        if record.path not in BILLED:
+        if record.path not in BILLED and not is_generate(record.path):
             continue
         sums.requests += 1
         sums.invalid += record.violation is not None

@@ -14,14 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.upstream import chat, chat_message, message, validity
+from tests.upstream import chat, chat_message, gemini, message, responses, validity
 from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
 from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
-from tests.upstream.log import Record, Totals, no_usage, totals
+from tests.upstream.gemini_path import is_generate
+from tests.upstream.log import Record, Totals, no_usage, query_of, totals
 from tests.upstream.models import Model, dollars, model_of
+from tests.upstream.openai_api import Provided
 from tests.upstream.prompt import Position, canonical, chain, prompt
-from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, validate
+from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, scripted_error, validate
 from tests.upstream.violation import Violation
 
 MESSAGES = "/v1/messages"
@@ -43,7 +45,9 @@ def error_payload(status: int, text: str, request_id: str, kind: str = "") -> di
 
 
 def _error(record: Record, status: int, text: str, request_id: str, param: str | None = None) -> Answer:
-    if record.path != chat.PATH:
+    if is_generate(record.path):
+        return gemini.refused(status, text, request_id)
+    if record.path not in {chat.PATH, responses.PATH}:
         return Answer(status, request_id, error_payload(status, text, request_id))
     payload = chat_message.error(status, text, request_id, param=param)
     return Answer(status, request_id, payload, id_header="x-request-id")
@@ -69,7 +73,11 @@ class Provider:
             self.caches: dict[str, Cache] = {}
             self.heads: dict[str, list[Head]] = {}
             self.binding = Binding()
-            self.chat = chat.Chat(allow_prefill=self.allow_prefill)
+            self.openai: dict[str, chat.Chat | responses.Responses] = {
+                chat.PATH: chat.Chat(allow_prefill=self.allow_prefill),
+                responses.PATH: responses.Responses(allow_prefill=self.allow_prefill),
+            }
+            self.gemini = gemini.Gemini(allow_prefill=self.allow_prefill)
             self.attempts: dict[tuple[str, str, int], int] = {}
             self.previous: dict[str, tuple[list[bytes], list[int]]] = {}
             self.bodies: deque[Record] = deque()
@@ -136,6 +144,7 @@ class Provider:
                 status=200,
                 headers=dict(headers),
                 size=len(raw),
+                query=query_of(path),
             )
             self.log.append(record)
             self._keep(record, raw)
@@ -162,15 +171,20 @@ class Provider:
     def _route(
         self, method: str, record: Record, headers: Mapping[str, str], body: bytes, request_id: str, authorized: bool
     ) -> Answer:
-        if record.path not in {MESSAGES, COUNT, chat.PATH}:
+        if record.path not in {MESSAGES, COUNT, *self.openai} and not is_generate(record.path):
             raise Refused(404, "Not Found")
+        if record.path == responses.PATH and headers.get("upgrade", "").lower() == "websocket":
+            raise Refused(426, "WebSocket is not spoken here")
         if method != "POST":
             raise Refused(405, "Method Not Allowed")
         if not authorized:
             raise Refused(401, "x-api-key header is required")
-        if record.path == chat.PATH:
+        if record.path in self.openai:
+            provided = Provided(self._reply, self._prefix_kept, lambda account: self.heads.pop(account, []))
+            return self.openai[record.path].answer(record, headers, body, request_id, provided)
+        if is_generate(record.path):
             heads = lambda account: self.heads.pop(account, [])
-            return self.chat.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
+            return self.gemini.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
         if not headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
         if len(body) > MAX_BODY:
@@ -206,11 +220,8 @@ class Provider:
         record.dropped = self._check_binding(body, line, record.label, bound)
         reply = self._reply(record, headers, body)
         if "error" in reply:
-            error = reply["error"]
-            status = error["status"]
-            text = error.get("message", ERROR_TYPES.get(status, "error"))
-            extra = {name.lower(): str(value) for name, value in error.get("headers", {}).items()}
-            return Answer(status, request_id, error_payload(status, text, request_id, error.get("type", "")), extra)
+            status, text, kind, extra = scripted_error(reply)
+            return Answer(status, request_id, error_payload(status, text, request_id, kind), extra)
         if "fail_after_events" in reply and not record.stream:
             return Answer(529, request_id, error_payload(529, "Overloaded", request_id))
         content = self._identified(reply["content"], line)

@@ -75,6 +75,14 @@ def validate(reply: Any) -> Reply:
     return reply
 
 
+def scripted_error(reply: Reply) -> tuple[int, str, str, dict[str, str]]:
+    """Status, message, type (or "") and headers of a scripted error."""
+    error = reply["error"]
+    status = error["status"]
+    extra = {name.lower(): str(value) for name, value in error.get("headers", {}).items()}
+    return status, error.get("message", ERROR_TYPES.get(status, "error")), error.get("type", ""), extra
+
+
 def missing(what: str) -> Reply:
     return {"error": {"status": 404, "type": "not_found_error", "message": f"script: {what}"}}
 

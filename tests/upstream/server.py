@@ -28,6 +28,7 @@ from tests.upstream.script import Script
 
 LIMIT = 48_000_000
 GATE_SECONDS = 60.0
+CREDENTIALS = ("x-api-key", "authorization", "x-goog-api-key")
 
 
 class BadBody(Exception):
@@ -114,7 +115,8 @@ class Handler(BaseHTTPRequestHandler):
             key = name.lower()
             headers[key] = f"{headers[key]}, {value}" if key in headers else value
         shown = {name: value for name, value in headers.items() if name not in HIDDEN}
-        authorized = bool(headers.get("x-api-key") or headers.get("authorization"))
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        authorized = any(map(headers.get, CREDENTIALS)) or bool(asked.get("key"))
         answer = self.server.provider.handle(self.command, self.path, shown, raw, self._decoded(raw), authorized)
         if answer.reply.get("think_ms"):
             time.sleep(answer.reply["think_ms"] / 1000)
@@ -158,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _stream(self, answer: Answer) -> None:
         self.send_response(200)
-        self.send_header("content-type", "text/event-stream; charset=utf-8")
+        self.send_header("content-type", answer.stream_type)
         self.send_header("cache-control", "no-cache")
         self.send_header(answer.id_header, answer.request_id)
         self.send_header("transfer-encoding", "chunked")

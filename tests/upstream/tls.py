@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-HOSTS = ("api.anthropic.com", "api.openai.com", "localhost")
+HOSTS = ("api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com", "localhost")
 
 
 def write_certificate(folder: Path) -> Path:

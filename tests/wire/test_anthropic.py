@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from addon.wire import anthropic
+from addon.wire import anthropic, apis
 from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.scan import Malformed
 from tests.mmu.sessions import spell
@@ -25,6 +25,28 @@ def user(content: Any) -> dict[str, Any]:
 
 EPHEMERAL = {"type": "ephemeral"}
 UNKNOWN = {"type": "hologram", "beams": [1, {"content": [{"x": None}]}], "content": {"deep": [True]}}
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "bound"),
+    [
+        ("/v1/messages?beta=true", "", True),
+        ("/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-4-5@20251101:streamRawPredict",
+         "claude-opus-4-5@20251101", False),
+        ("/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/invoke", "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+         False),
+        ("/model/arn:aws:bedrock:us-east-1:1:application-inference-profile%2Fab1/invoke-with-response-stream",
+         "arn:aws:bedrock:us-east-1:1:application-inference-profile/ab1", True),
+    ],
+)  # fmt: skip
+def test_the_model_may_be_named_in_the_path(path: str, model: str, bound: bool) -> None:
+    read = anthropic.parse(b'{"messages":[{"role":"user","content":"hi"}]}', path=path)
+    assert (read.model, read.bound, read.path) == (model, bound, path)
+    spoken = [apis.spoken(path.partition("?")[0], [host], trusted=False) for host in NAMES]
+    assert spoken.count(anthropic) == 1
+
+
+NAMES = ("api.anthropic.com", "us-east5-aiplatform.googleapis.com", "bedrock-runtime.us-east-1.amazonaws.com")
 
 
 def test_blocks_stand_where_they_say() -> None:
