@@ -3,7 +3,7 @@
 Gemini 2.5 gives its calls no ids, and clients may make some up for the answers alone. A block is found again by the id
 of its call, so such a call gets one from what it says, `NAME~HASH.N`: N equal ones stood before it. That is the same in
 every later request, as long as the client does not take out what stood before. An answer gets the id of the call that
-it answers: the one it names, else the next one of its function that is open.
+it answers: the one it names, else the next of its function that waits for one.
 """
 
 from __future__ import annotations
@@ -47,10 +47,18 @@ def identified(messages: list[Message]) -> list[Message]:
 
 def _answered(answer: Block, waiting: list[Block], named: set[str]) -> str:
     """The id of the call that is answered, which then waits no more; the answer's own where there is none. What is
-    `named` by any answer of the same message is left to that."""
+    `named` by any answer of the same message is left to that, and an id that no call has goes to one without."""
     ids = {call.call for call in waiting}
-    for call in waiting:
-        if call.call == answer.call if answer.call in ids else call.name == answer.name and call.call not in named:
-            waiting.remove(call)
-            return call.call
-    return answer.call
+    made_up = not answer.call.startswith(NO_ID)
+
+    def fits(call: Block) -> bool:
+        if answer.call in ids:
+            return call.call == answer.call
+        had_none = call.call.startswith(call.name + NO_ID)
+        return call.name == answer.name and call.call not in named and (had_none or not made_up)
+
+    found = next(filter(fits, waiting), None)
+    if found is None:
+        return answer.call
+    waiting.remove(found)
+    return found.call
