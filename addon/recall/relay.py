@@ -144,19 +144,19 @@ class Relay:
         return await self._ask(speech, await self._answers(asks))
 
     async def _ask(self, speech: Speech, texts: dict[str, str]) -> Next:
+        sent = self._pager.sent(self.call, self._body)
         try:
-            made = self._round(speech, texts)
+            made = self.way.fitted(sent, self._round(speech, texts))
         except ValueError:
             return await self.leak(speech, "not understood")
         if not await self._keep([*self.rounds, made], speech, asks=next(iter(texts))):
             # What cannot be kept must not be shown: the provider would have seen what it might never see again.
             texts = {call: unavailable(Ask()).text for call in texts}
             self._withdraw(texts)
-            made = self._round(speech, texts)
+            made = self.way.fitted(sent, self._round(speech, texts))
             await self._keep([*self.rounds, made], speech, asks=next(iter(texts)))
         self.rounds.append(made)
         self._texts = texts
-        sent = self._pager.sent(self.call, self._body)
         room = BREAKPOINTS - sent.breakpoints
         self._most = ROUNDS if room > 0 else FEW
         return GoesOn(self.way.expand.carried_on(sent, self.rounds, room=room))

@@ -322,8 +322,8 @@ def usage(report: Mapping[str, Any]) -> Usage:
 
 def whole_usage(payload: Any) -> Usage | None:
     """What a whole response says that it cost."""
-    report = payload.get("usage") if isinstance(payload, dict) else None
-    return usage(report) if isinstance(report, dict) else None
+    report = reported(payload) if isinstance(payload, dict) else None
+    return None if report is None else usage(report)
 
 
 def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:
@@ -337,12 +337,17 @@ def stream_usage(event: str, data: str, before: Usage | None) -> Usage | None:
         payload = json.loads(data)
     except ValueError:
         return before
-    if not isinstance(payload, dict):
-        return before
+    report = reported(payload) if isinstance(payload, dict) else None
+    return before if report is None else usage(report)
+
+
+def reported(payload: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report in a chunk or a whole response, as it stands there."""
     for holder in (payload, payload.get("x_groq")):
         if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
-            return usage(holder["usage"])
-    return before
+            report: dict[str, Any] = holder["usage"]
+            return report
+    return None
 
 
 def drops_reasoning(event: str, data: str) -> bool:

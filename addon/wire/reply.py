@@ -6,7 +6,7 @@ Each API that can do so has two modules, `..._reply` (the response) and `..._exp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -167,3 +167,5 @@ class Relaying:
 
     reply: Reply
     expand: Expand
+    fitted: Callable[[Conversation, Round], Round] = lambda _, round_: round_
+    """A round as it is to stand behind a request that was sent. What is left out of it stays out."""

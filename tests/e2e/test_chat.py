@@ -44,9 +44,9 @@ class Talk:
         there.up.script("chat", lambda _: self.replies.pop(0))
 
     def ask(self, *content: dict[str, Any], idle: float = 5.0, before: list[dict[str, Any]] | None = None) -> Any:
-        """One request; the model answers with these blocks, after what comes `before`."""
+        """One request; the model answers with these blocks, after what comes `before`, which may be all."""
         self.now += idle
-        self.replies = [*(before or []), {"content": list(content)}]
+        self.replies = [*(before or []), *([{"content": list(content)}] if content else [])]
         clock = f"{self.now}"
         headers = {"x-upstream-script": "chat", "x-upstream-session": "c", "x-upstream-clock": clock}
         given: Any = {"model": "gpt-4.1", "messages": self.messages, "tools": TOOLS}

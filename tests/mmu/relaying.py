@@ -1,9 +1,8 @@
-"""Relayed recalls in a played session: the pager that a relay talks to, its response, and the way back for a check."""
+"""Relayed recalls in a played session: the pager that a relay talks to, and its response."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -14,11 +13,8 @@ from addon.mmu.view import Change, Splice, View, pages_of
 from addon.recall import patch
 from addon.recall.answer import Ask
 from addon.recall.relay import Ends, Relay
-from addon.wire import exchange
-from addon.wire.anthropic_reply import Joiner, joined
 from addon.wire.conversation import Conversation
-from tests.agent.transport import assemble, events
-from tests.upstream import message
+from tests.mmu.spellings import Spelling
 
 type Body = dict[str, Any]
 
@@ -81,14 +77,15 @@ class Pager:
 
 
 def respond(
-    relay: Relay, first: Body, ask: Callable[[bytes], Body], *, broken: bool
+    relay: Relay, spelling: Spelling, first: Body, ask: Callable[[bytes], Body], *, broken: bool
 ) -> tuple[Body | None, bytes]:
-    """The message that the client is shown, and the last body that was sent for it. A `broken` response ends when the
+    """The answer that the client is shown, and the last body that was sent for it. A `broken` response ends when the
     model should have gone on; the client has nothing then."""
-    joiner = Joiner(NAME)
+    reply = relay.way.reply
+    joiner = reply.joiner(NAME)
     stream, body, answers = b"", b"", [first]
     while True:
-        stream += joiner.feed(b"".join(map(message.encode, message.events(answers[-1]))))
+        stream += joiner.feed(spelling.streamed(answers[-1]))
         what = drive(relay.after(joiner.speech))
         if isinstance(what, Ends):
             break
@@ -99,34 +96,6 @@ def respond(
         joiner.proceed()
     assert not what.leak
     stream += joiner.finish()
-    shown = assemble(events(iter(stream.split(b"\n"))))
-    assert shown["content"] == joined(answers, NAME)["content"]
+    shown = spelling.assembled(stream)
+    assert spelling.said(shown) == spelling.said(reply.joined(answers, NAME))
     return shown, body
-
-
-def withdrawn(messages: list[Body], splices: Iterable[Splice]) -> list[Body]:
-    """The client's messages again: what hidden exchanges put in is taken out, and their rounds are one message."""
-    made = [exchange.load(splice.text or "") for splice in splices]
-    hidden = {call for one in made for round_ in one.rounds for call in round_.results}
-    out: list[Body] = []
-    goes_on = False
-    for one in messages:
-        content = one["content"]
-        if isinstance(content, list):
-            content = [b for b in content if b.get("id", b.get("tool_use_id")) not in hidden]
-        answers = one["role"] == "user" and content != one["content"]
-        if answers and not content:
-            goes_on = True
-        elif goes_on and one["role"] == "assistant":
-            out[-1] = {**out[-1], "content": [*out[-1]["content"], *content]}
-            goes_on = False
-        else:
-            out.append({**one, "content": content})
-            goes_on = False
-    return out
-
-
-def recalled(splices: Iterable[Splice]) -> dict[str, str]:
-    """The results in hidden exchanges, by call id."""
-    found = [json.loads(r) for s in splices for one in exchange.load(s.text or "").rounds for r in one.results.values()]
-    return {one["tool_use_id"]: one["content"] for one in found}

@@ -1,4 +1,4 @@
-"""One session in the words of each API: the request it becomes, and what its answer said.
+"""One session in the words of each API: the request it becomes, what its answer said, and what was hidden in either.
 
 A session is kept in the words of Messages. Chat Completions says the same with a message for each result, and knows
 neither errors nor images of a tool.
@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from addon.wire import anthropic, chat
 from addon.wire.api import Api
+from addon.wire.exchange import Round
+from tests.agent.transport import assemble, events
+from tests.upstream import chat_message
+from tests.upstream import message as whole_message
 from tests.upstream.chat import PATH
 from tests.upstream.direct import TOOL, text
 from tests.upstream.provider import MESSAGES
+from tests.wire.chat_replies import put_together
 
 NAMES = ("Read", "Bash", "Edit", "mcp__x__odd")
 type Places = set[tuple[str, int]]
@@ -49,6 +54,28 @@ class Spelling(Protocol):
     def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
         """Empty in a body what may have been replaced."""
         ...
+
+    def streamed(self, payload: dict[str, Any]) -> bytes:
+        """An answer as a stream."""
+        ...
+
+    def assembled(self, stream: bytes) -> dict[str, Any]:
+        """The answer that a client makes of a stream."""
+        ...
+
+    def results(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What calls were answered with, by call id."""
+        ...
+
+    def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
+        """The messages of the client again: what these rounds put in is taken out, and what they said is one message.
+        Of a body that nothing was put into they are the same."""
+        ...
+
+
+def recalled(rounds: Sequence[Round]) -> dict[str, str]:
+    """The results in hidden rounds, by call id."""
+    return {call: json.loads(result)["content"] for round_ in rounds for call, result in round_.results.items()}
 
 
 @dataclass
@@ -93,6 +120,36 @@ class Messages:
                     if block["tool_use_id"] in pardoned:
                         block["is_error"] = None
                     _blank(block, block["tool_use_id"], replaced)
+
+    def streamed(self, payload: dict[str, Any]) -> bytes:
+        return b"".join(map(whole_message.encode, whole_message.events(payload)))
+
+    def assembled(self, stream: bytes) -> dict[str, Any]:
+        return assemble(events(iter(stream.split(b"\n"))))
+
+    def results(self, body: dict[str, Any]) -> dict[str, Any]:
+        contents = (m["content"] for m in body["messages"] if m["role"] == "user" and isinstance(m["content"], list))
+        blocks = (b for content in contents for b in content if b["type"] == "tool_result")
+        return {b["tool_use_id"]: b.get("content") for b in blocks}
+
+    def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
+        hidden = {call for round_ in rounds for call in round_.results}
+        out: list[dict[str, Any]] = []
+        goes_on = False
+        for one in body["messages"]:
+            content = one["content"]
+            if isinstance(content, list):
+                content = [b for b in content if b.get("id", b.get("tool_use_id")) not in hidden]
+            answers = one["role"] == "user" and content != one["content"]
+            if answers and not content:
+                goes_on = True
+            elif goes_on and one["role"] == "assistant":
+                out[-1] = {**out[-1], "content": [*out[-1]["content"], *content]}
+                goes_on = False
+            else:
+                out.append({**one, "content": content})
+                goes_on = False
+        return out
 
 
 @dataclass
@@ -159,7 +216,7 @@ class Chat:
             blocks.append({"type": "thinking", "thinking": message["reasoning_content"]})
         if message["content"]:
             blocks.append(text(message["content"]))
-        for made in message.get("tool_calls", []):
+        for made in message.get("tool_calls") or ():
             given = json.loads(made["function"]["arguments"])
             blocks.append({"type": "tool_use", "id": made["id"], "name": made["function"]["name"], "input": given})
         return blocks
@@ -172,6 +229,36 @@ class Chat:
         for message in body["messages"]:
             if message["role"] == "tool":
                 _blank(message, message["tool_call_id"], replaced)
+
+    def streamed(self, payload: dict[str, Any]) -> bytes:
+        return b"".join(chat_message.stream(payload, include_usage=True))
+
+    def assembled(self, stream: bytes) -> dict[str, Any]:
+        return put_together(stream)
+
+    def results(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {m["tool_call_id"]: m["content"] for m in body["messages"] if m["role"] == "tool"}
+
+    def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
+        """Without reasoning: whether hidden rounds have it depends on what the client's own calls carry."""
+        hidden = {call for round_ in rounds for call in round_.results}
+        out: list[dict[str, Any]] = []
+        goes_on = False
+        for one in body["messages"]:
+            if one["role"] == "tool" and one["tool_call_id"] in hidden:
+                # Between a round's call and its next; beside the client's calls none follows.
+                goes_on = not out[-1].get("tool_calls")
+            elif one["role"] != "assistant":
+                out.append(one)
+                goes_on = False
+            else:
+                calls = [call for call in one.get("tool_calls") or () if call["id"] not in hidden]
+                said = {"content": one["content"] or "", "tool_calls": calls}
+                if goes_on:
+                    said["content"] = out.pop()["content"] + said["content"]
+                out.append({"role": "assistant", **said})
+                goes_on = False
+        return out
 
 
 def _blank(holder: dict[str, Any], call: str, replaced: Places) -> None:

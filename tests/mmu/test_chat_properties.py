@@ -14,7 +14,7 @@ from addon.mmu.plan import Plan, _head
 from addon.mmu.view import Change
 from addon.recall.offer import offer
 from tests.mmu.play import FREE, Play
-from tests.mmu.sessions import COMMANDS, MOVES, PATHS, Call, Move
+from tests.mmu.sessions import COMMANDS, LONGED, MOVES, PATHS, Call, Move
 from tests.mmu.spellings import Chat, Messages
 
 CACHED, UNCACHED = "gpt-4o", "llama-4"
@@ -34,6 +34,17 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, cach
         event(change.value)
 
 
+@settings(FEW, max_examples=150)
+@given(LONGED, st.integers(0, 7), st.booleans(), st.booleans())
+def test_sessions_with_hidden_recalls_keep_every_invariant(
+    moves: list[Move], style: int, caching: bool, think: bool
+) -> None:
+    play = chat(style, caching=caching)
+    play.play([*(replace(move, think=think) for move in [*START, COLD]), *moves])
+    event(f"{min(play.hidden, 4)} hide")
+    event(f"{bool(play.hidden and play.carried)}")
+
+
 @settings(FEW, max_examples=50)
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
@@ -48,11 +59,15 @@ WHOLE = Call("Read", {"file_path": PATHS[0]}, "string")
 COLD = Move(400.0, True, "Done.", (), "go on", "")
 
 
+START = [Move(2.0, True, "I look.", (call,), "", "") for call in (READ, READ, RUN, RUN, RUN)]
+
+
 def step(*calls: Call) -> Move:
     return Move(2.0, True, "I look.", calls, "", "")
 
 
 WORK = [step(READ), step(READ), step(RUN), step(RUN), step(RUN)]
+HIDDEN = Call(NAME, {"nth": 0}, "relay")
 BACK = [step(WHOLE), *WORK, COLD, step(ASK), step(PREVIEW), *WORK, COLD, *WORK]
 
 
@@ -71,14 +86,14 @@ def decisions(made: Plan) -> tuple[Any, ...]:
     rank = {entry.anchor: n for n, entry in enumerate(made.table.entries)}
     new = sorted((rank.get(s.anchor, -1), s.change.value, "" if s.change is Change.TOOL else s.text) for s in made.new)
     standing = sorted((rank.get(a, -1), s.change.value) for a, s in made.splices.items())
-    return made.line.how, made.epoch and made.epoch.occasion, new, standing
+    hidden = sum(s.change is Change.RELAY for s in made.view.splices.values())
+    return made.line.how, made.epoch and made.epoch.occasion, new, standing, hidden
 
 
 def told_alike(move: Move) -> Move:
-    """Without what Chat Completions does not tell the planner: errors, images, results that are missing, and recalls
-    that the client is not shown. And without changes of the last turn, which is one message there and several here: how
-    many are shared tells lines apart."""
-    calls = tuple(replace(call, shape="error" if call.tool == NAME else "string") for call in move.calls)
+    """Without what Chat Completions does not tell the planner: errors, images, results that are missing. And without
+    changes of the last turn, which is one message there and several here: how many are shared tells lines apart."""
+    calls = tuple(call if call.tool == NAME else replace(call, shape="string") for call in move.calls)
     return replace(move, calls=calls, event="" if move.event in ("aside", "edit", "rewind") else move.event)
 
 
@@ -111,3 +126,9 @@ def test_a_session_with_every_decision_is_decided_alike() -> None:
         found = alike(BACK, caching=caching)
         assert occasion in {each[1] for each in found}
         assert {change for each in found for _, change, _ in each[2]} >= {"fold", "evict", "tool"}
+
+
+def test_a_session_with_hidden_recalls_is_decided_alike() -> None:
+    for calls in ((HIDDEN,), (HIDDEN, RUN)):
+        found = alike([step(WHOLE), *WORK, COLD, step(*calls), *WORK, COLD, *WORK], caching=True)
+        assert found[-1][4] == 1
