@@ -29,7 +29,7 @@ from addon.wire import clients, rules
 from addon.wire.api import Api
 from addon.wire.apis import APIS, relaying
 from addon.wire.conversation import Conversation
-from addon.wire.scan import Elsewhere, Malformed
+from addon.wire.scan import Malformed
 from storage.errors import StoreError
 from storage.records import Outcome
 
@@ -159,11 +159,9 @@ class Pager:
             if len(body) > LARGE and not readings.knows(body):
                 return await asyncio.to_thread(readings.read, body, readings.received, path)
             return readings.read(body, readings.received, path)
-        except Elsewhere:
-            raise PassThrough("history on the server") from None
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
-            raise PassThrough("malformed") from None
+            raise PassThrough(error.reason) from None
 
     async def _commit(self, request: Request, *, relays: bool) -> tuple[Call, bytes]:
         """Plan, check and store, again if another writer was first. Returns what is to be sent.
