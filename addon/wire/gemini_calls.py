@@ -3,13 +3,15 @@
 Gemini 2.5 gives its calls no ids, and clients may make some up for the answers alone. A block is found again by the id
 of its call, so such a call gets one from what it says, `NAME~HASH.N`: N equal ones stood before it. That is the same in
 every later request, as long as the client does not take out what stood before. An answer gets the id of the call that
-it answers: the one it names, else the next of its function that waits for one.
+it answers: the one it names, else the next of its function that waits for one. Ids are part of what a message says, so
+that asking the same again is something new.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from hashlib import blake2b
 
 from addon.wire.conversation import Block, Kind, Message
 
@@ -41,7 +43,10 @@ def identified(messages: list[Message]) -> list[Message]:
             elif block.call:
                 block = replace(block, call=_answered(block, waiting, named))
             blocks.append(block)
-        made.append(replace(message, blocks=blocks) if blocks != message.blocks else message)
+        if blocks != message.blocks:
+            over = message.digest + "\0".join(block.call for block in blocks).encode("utf-8", "surrogatepass")
+            message = replace(message, blocks=blocks, digest=blake2b(over, digest_size=8).digest())
+        made.append(message)
     return made
 
 

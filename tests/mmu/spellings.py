@@ -1,7 +1,7 @@
 """One session in the words of each API: the request it becomes, what its answer said, and what was hidden in either.
 
 A session is kept in the words of Messages. Chat Completions says the same with a message for each result, and knows
-neither errors nor images of a tool.
+neither errors nor images of a tool. Gemini is in a file of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from addon.wire import anthropic, chat
 from addon.wire.api import Api
 from addon.wire.exchange import Round
 from tests.agent.transport import assemble, events
+from tests.mmu.gemini_spelling import Gemini
+from tests.mmu.sessions import NAMES
 from tests.upstream import chat_message
 from tests.upstream import message as whole_message
 from tests.upstream.chat import PATH
@@ -23,7 +25,6 @@ from tests.upstream.direct import TOOL, text
 from tests.upstream.provider import MESSAGES
 from tests.wire.chat_replies import put_together
 
-NAMES = ("Read", "Bash", "Edit", "mcp__x__odd")
 type Places = set[tuple[str, int]]
 """Call id and part of results."""
 
@@ -49,6 +50,10 @@ class Spelling(Protocol):
 
     def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The messages behind the instructions."""
+        ...
+
+    def declared(self, body: dict[str, Any]) -> list[Any]:
+        """The tools' definitions in a body."""
         ...
 
     def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
@@ -109,6 +114,10 @@ class Messages:
 
     def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         return list(body["messages"])
+
+    def declared(self, body: dict[str, Any]) -> list[Any]:
+        tools: list[Any] = body["tools"]
+        return tools
 
     def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
         for message in body["messages"]:
@@ -224,6 +233,10 @@ class Chat:
     def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         return list(body["messages"][1:])
 
+    def declared(self, body: dict[str, Any]) -> list[Any]:
+        tools: list[Any] = body["tools"]
+        return tools
+
     def blank(self, body: dict[str, Any], replaced: Places, pardoned: set[str]) -> None:
         assert not pardoned
         for message in body["messages"]:
@@ -273,5 +286,6 @@ def _blank(holder: dict[str, Any], call: str, replaced: Places) -> None:
 SPELLINGS: tuple[tuple[Callable[[], Spelling], str], ...] = (
     (Messages, "claude-opus-4-8"),
     (Chat, "gpt-4o"),
+    (Gemini, "gemini-2.5-pro"),
 )
 """Each API's, with a model of it that caches and does not bind its reasoning."""

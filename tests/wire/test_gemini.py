@@ -233,6 +233,12 @@ def test_calls_without_an_id_get_one_that_lasts() -> None:
     assert before.digests == after.digests[: len(before.digests)]
 
 
+def test_the_same_call_again_is_another_message() -> None:
+    turn = [model(call(file_path="a")), user(result())]
+    read = parse([user("go"), *turn, *turn])
+    assert len({message.digest for message in read.messages}) == len(read.messages)
+
+
 def test_answers_go_to_the_calls_they_name_else_to_the_next_of_their_function() -> None:
     made = model(call("a", n=1), call("b", n=2), call("a", n=3), call("a", "given", n=4))
     one, two, three, four = ids(parse([user("go"), made]))[1]
