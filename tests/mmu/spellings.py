@@ -33,10 +33,12 @@ class Spelling(Protocol):
     """What is different from API to API."""
 
     api: Api
-    path: str
     pace: float
     """Seconds that go by for each that a session with caching idles, so that a pause means the same to every time to
     live."""
+
+    @property
+    def path(self) -> str: ...
 
     def request(
         self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool

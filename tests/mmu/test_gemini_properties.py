@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from addon.mmu.evict import Policy
 from addon.mmu.page import NAME
 from addon.mmu.view import Change
+from tests.mmu.gemini_spelling import Gemini
 from tests.mmu.play import Play
 from tests.mmu.sessions import MOVES, Call, Move
-from tests.mmu.spellings import Gemini
 from tests.mmu.test_chat_properties import BACK, FEW, WORK, alike, step
 from tests.upstream.gemini_direct import THIRD
 

@@ -130,6 +130,7 @@ def test_a_request_may_stand_in_another() -> None:
         assert [t.name for t in read.tools] == ["read_file", "run_shell_command"]
         assert gemini.parse(raw, {gemini.key(read): read}, read.path) == read
         assert gemini.likely_key(raw) == gemini.key(read)
+    assert parse([user("x")], request={"contents": [user("y")]}).messages[0].blocks[0].text == "x"
     with pytest.raises(Elsewhere):
         gemini.parse(spell({"request": {**CLI, "cachedContent": "cachedContents/1"}}, 0))
 
@@ -254,6 +255,10 @@ def test_answers_go_to_the_calls_they_name_else_to_the_next_of_their_function() 
         ([result({"output": "x", "n": 1}, "a"), result(name="a")], [one, one, three]),
     ):
         assert ids(parse([user("go"), made, user(*answers)]))[2] == expected
+    swapped = [model(call("a", "given"), call("a")), user(result(name="a"), result(name="a", identity="given"))]
+    assert ids(parse([user("go"), *swapped]))[2][1] == "given"
+    given_up = parse([user("go"), made, user("never mind"), model("I see."), user(result(name="a"))])
+    assert ids(given_up)[4] == ["~"]
     apart = parse([user("go"), made, user(result(name="a")), user(result(name="a")), user(result(name="b"))])
     assert ids(apart)[2:] == [[one], [three], [two]]
 
@@ -275,6 +280,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
     "id": (user(result(identity="a")), user(result(identity="b"))),
     "arguments": (model(call(a=1)), model(call(a=2))),
     "signature": (model(call()), model({**call(), **SIGNED})),
+    "a signed text": (model("x"), model({"text": "x", **SIGNED})),
     "thought": (model("x"), model({"text": "x", "thought": True})),
     "thoughts": (model({"text": "x", "thought": True}), model({"text": "y", "thought": True})),
     "image": (user(IMAGE), user({**IMAGE, "mediaResolution": {"level": "LOW"}})),
