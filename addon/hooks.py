@@ -24,7 +24,7 @@ from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
-from addon.listen import READABLE, SSE, Observer, hear_whole, reader, said
+from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
 from addon.options import Mode, Recall, Settings, Sockets
@@ -290,20 +290,23 @@ class Mitmmu:
             # Not to be held back until it has ended, whatever it is.
             flow.response.stream = flow.response.stream or events is not None
             return
-        if events is not None:
+        fine = flow.response.status_code == 200
+        if events is not None or (fine and call.conversation.options.get("unframed")):
             encoding = flow.response.headers.get("content-encoding", "identity")
             way = apis.relaying(call.api)
-            plain = flow.response.status_code == 200 and encoding == "identity" and kind.startswith(SSE)
+            plain = fine and encoding == "identity" and kind.startswith(SSE)
             if call.relays and way is not None and plain:
                 flow.response.headers.pop("content-length", None)
                 stream = RelayStream(flow, call, self._relay(flow, call, way), self.metrics)
                 flow.response.stream = stream
                 setattr(flow, carry_on.CANCEL, stream.cancel)
-            elif encoding in READABLE:
-                flow.response.stream = Observer(call, self.metrics, events, gzipped=encoding == "gzip")
-            else:
+            elif encoding not in READABLE:
                 flow.response.stream = True
                 self.metrics.add("mmu_failures_total", place="stream encoding")
+            elif events is not None:
+                flow.response.stream = Observer(call, self.metrics, events, gzipped=encoding == "gzip")
+            else:
+                flow.response.stream = Copy(call, self.metrics, gzipped=encoding == "gzip")
 
     async def response(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from addon import keyfile
 from addon.mmu.plan import Plan
@@ -41,13 +42,15 @@ class Name:
     client: str = ""
 
 
-def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str) -> str:
+def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str, path: str = "") -> str:
     """A keyed hash of who pays: the credential itself is never kept.
 
-    An API key stands for itself. Bearer tokens are renewed in the middle of a conversation, so there the account that
-    the client states counts, or else its session, whose name cannot be guessed.
+    An API key stands for itself; Google's may be in a header of its own or in the query of the path. Bearer tokens are
+    renewed in the middle of a conversation, so there the account that the client states counts, or else its session,
+    whose name cannot be guessed.
     """
-    who = f"key {headers.get('x-api-key', '')}"
+    stated = headers.get("x-api-key") or headers.get("x-goog-api-key")
+    who = f"key {stated or ''.join(parse_qs(path.partition('?')[2]).get('key', ()))}"
     if bearer := headers.get("authorization", ""):
         account = _account(metadata) or _claimed(bearer)
         who = f"account {account}" if account else f"session {session}" if session else f"bearer {bearer}"

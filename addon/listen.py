@@ -46,6 +46,31 @@ class Observer:
         return data or []
 
 
+class Copy:
+    """Passes on, untouched, a response that comes in pieces but is not one of events, and hears it when it is whole."""
+
+    def __init__(self, call: Call, metrics: Metrics, *, gzipped: bool, limit: int = 1 << 24) -> None:
+        self.call = call
+        self.metrics = metrics
+        self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
+        self.held: bytearray | None = bytearray()
+        """What has come; None once that was more than `limit` bytes, for then it is not heard."""
+        self.limit = limit
+
+    def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
+        try:
+            if self.held is not None:
+                self.held += self.gunzip.decompress(data) if self.gunzip is not None else data
+                if len(self.held) > self.limit:
+                    self.held = None
+                elif not data:
+                    self.call.usage = self.call.api.whole_usage(_loaded(bytes(self.held)))
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="stream")
+            logger.exception("mitmmu: reading the response failed; it passes untouched")
+        return data or []
+
+
 def _hear(call: Call, event: sse.Event) -> None:
     call.usage = call.api.stream_usage(event.name, event.data, call.usage)
     call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)

@@ -136,7 +136,7 @@ class Pager:
         # The same words in another API are another line.
         spelled = "" if api is APIS[0] else f"{api.NAME}:"
         name = Name(
-            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session),
+            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session, path),
             opening=spelled + conversation.opening,
             head=spelled + conversation.head,
             session=session and spelled + session,
@@ -161,7 +161,7 @@ class Pager:
             return readings.read(body, readings.received, path)
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
-            raise PassThrough("malformed") from None
+            raise PassThrough(error.reason) from None
 
     async def _commit(self, request: Request, *, relays: bool) -> tuple[Call, bytes]:
         """Plan, check and store, again if another writer was first. Returns what is to be sent.

@@ -196,13 +196,15 @@ def bearer(**claims: str) -> str:
 
 
 def test_tenants() -> None:
-    def of(session: str = "", metadata: Any = None, **headers: str) -> str:
+    def of(session: str = "", metadata: Any = None, path: str = "/v1/x?alt=sse", **headers: str) -> str:
         given = {key.replace("_", "-"): value for key, value in headers.items()}
-        return tenant(KEY, given, metadata, session)
+        return tenant(KEY, given, metadata, session, path)
 
     account = {"user_id": json.dumps({"account_uuid": "victim"})}
     assert of(x_api_key="a") == of(x_api_key="a", session="s")
     assert len({of(), of(x_api_key="a"), of(x_api_key="b"), of(authorization="Bearer a"), of(x_api_key="victim")}) == 5
+    # Google's keys, wherever they stand
+    assert of(x_goog_api_key="a") == of(x_api_key="a") == of(path="/v1/x?alt=sse&key=a") != of(path="/v1/x?key=b")
     # renewed tokens of one account, one web token's subject, or one session
     assert of(authorization="Bearer a", metadata=account) == of(authorization="Bearer b", metadata=account)
     old, new = bearer(iss="i", sub="u", exp="1"), bearer(iss="i", sub="u", exp="2")

@@ -1,60 +1,72 @@
-"""What a response reports is heard, streamed or whole, in either framing, and nothing of it is changed."""
+"""A response that is one JSON array in pieces passes as it comes, and is heard when it is whole."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from mitmproxy.test import tflow
 
-from addon.call import Call
-from addon.listen import SSE, Observer, hear_whole, reader
+from addon.hooks import Mitmmu
+from addon.listen import Copy, Observer
 from addon.watch.metrics import Metrics
-from addon.wire import anthropic, eventstream
+from addon.wire import gemini
 from addon.wire.usage import Usage
-from tests.wire.test_eventstream import chunk
 
-EVENTS: list[dict[str, Any]] = [
-    {"type": "message_start", "message": {"usage": {"input_tokens": 9, "cache_read_input_tokens": 90}}},
-    {"type": "message_delta", "usage": {"output_tokens": 7}},
-]
-STREAMS = {
-    SSE: b"".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in EVENTS),
-    eventstream.TYPE: b"".join(map(chunk, EVENTS)),
-}
+CHUNKS = [{"candidates": [], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": n}} for n in (1, 7)]
+BODY = json.dumps(CHUNKS, indent=1).encode()
+COST = Usage(fresh=5, output=7, untold=True)
+FRAMED, PIECES = (f"/v1beta/models/gemini-2.5-pro:streamGenerateContent{query}" for query in ("?alt=sse", ""))
 
 
-def call() -> Call:
-    made = SimpleNamespace(api=anthropic, usage=None, transformed=False, offered=False)
-    return cast(Call, made)
+def call(path: str = PIECES) -> Any:
+    read = gemini.parse(b'{"contents":[{"parts":[{"text":"hi"}]}]}', path=path)
+    return SimpleNamespace(api=gemini, conversation=read, usage=None, offered=False, relays=False)
 
 
-@pytest.mark.parametrize("kind", STREAMS)
-@pytest.mark.parametrize("zipped", [False, True])
-def test_a_stream_is_heard_as_it_passes(kind: str, zipped: bool) -> None:
-    events = reader(kind)
-    assert events is not None
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_pieces_pass_untouched_and_the_whole_is_heard(size: int, gzipped: bool) -> None:
+    under_way, metrics = call(), Metrics()
+    copy = Copy(under_way, metrics, gzipped=gzipped)
+    body = gzip.compress(BODY) if gzipped else BODY
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    assert [copy(piece) for piece in pieces] == pieces
+    assert under_way.usage is None
+    assert copy(b"") == []
+    assert under_way.usage == COST
+
+
+@pytest.mark.parametrize(("body", "gzipped", "limit"), [(b"[", False, 99), (b"x", True, 99), (BODY, False, 20)])
+def test_what_cannot_be_heard_passes_too(body: bytes, gzipped: bool, limit: int) -> None:
     under_way = call()
-    observer = Observer(under_way, Metrics(), events, gzipped=zipped)
-    stream = gzip.compress(STREAMS[kind]) if zipped else STREAMS[kind]
-    pieces = [stream[at : at + 11] for at in range(0, len(stream), 11)]
-    assert [observer(piece) for piece in pieces] == pieces
-    assert under_way.usage == Usage(fresh=9, read=90, output=7)
+    copy = Copy(under_way, Metrics(), gzipped=gzipped, limit=limit)
+    assert [copy(body), copy(body), copy(b"")] == [body, body, []]
+    assert under_way.usage is None
 
 
-@pytest.mark.parametrize(("kind", "body"), [*STREAMS.items(), ("application/json", b'{"usage":{"input_tokens":9}}')])
-def test_a_response_that_was_held_is_heard(kind: str, body: bytes) -> None:
-    under_way = call()
-    hear_whole(under_way, kind, body)
-    assert under_way.usage is not None
-    assert under_way.usage.fresh == 9
-
-
-def test_a_stream_that_cannot_be_read_passes_and_is_counted() -> None:
-    metrics, events = Metrics(), reader(eventstream.TYPE)
-    assert events is not None
-    observer = Observer(call(), metrics, events, gzipped=False)
-    assert observer(b"no event stream at all") == b"no event stream at all"
-    assert metrics.value("mmu_failures_total", place="stream") == 1
+@pytest.mark.parametrize(
+    ("path", "kind", "status", "encoding", "stream"),
+    [
+        (PIECES, "application/json; charset=UTF-8", 200, "identity", Copy),
+        (PIECES, "application/json", 200, "gzip", Copy),
+        (PIECES, "application/json", 200, "br", bool),
+        (PIECES, "application/json", 400, "identity", None),
+        (PIECES, "text/event-stream", 200, "identity", Observer),
+        (FRAMED, "text/event-stream", 200, "identity", Observer),
+        (FRAMED, "application/json", 200, "identity", None),
+    ],
+)
+def test_only_pieces_that_are_no_events_are_copied(
+    path: str, kind: str, status: int, encoding: str, stream: type | None
+) -> None:
+    flow = tflow.tflow(resp=True)
+    assert flow.response is not None
+    flow.response.status_code = status
+    flow.response.headers.update({"content-type": kind, "content-encoding": encoding})
+    flow.mmu = call(path)  # type: ignore[attr-defined]
+    Mitmmu().responseheaders(flow)
+    assert type(flow.response.stream or None) is (stream or type(None))

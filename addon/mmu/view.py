@@ -354,7 +354,8 @@ def edits(conversation: Conversation, table: Table, splices: Mapping[str, Splice
             start, end = literal_of(conversation, entry)
             out.append((start, end, found.literal(found.text)))
             if found.pardons and entry.block.flag is not None:
-                out.append((entry.position + entry.block.flag[0], entry.position + entry.block.flag[1], "false"))
+                start, end = entry.block.flag
+                out.append((entry.position + start, entry.position + end, entry.block.verdicts[1]))
     for tool in splices.values():
         if tool.change is Change.TOOL:
             out.append((table.tools_end, table.tools_end, f",{tool.text}"))
@@ -400,7 +401,8 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
                 start, end = block.literal
                 out.append((message.start + start, message.start + end, standing.literal(pages[standing.page])))
                 if standing.pardons and block.flag is not None:
-                    out.append((message.start + block.flag[0], message.start + block.flag[1], "true"))
+                    start, end = block.flag
+                    out.append((message.start + start, message.start + end, block.verdicts[0]))
     merged: dict[tuple[int, int], str] = {}
     for start, end, text in out:
         merged[start, end] = merged.get((start, end), "") + text

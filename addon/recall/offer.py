@@ -33,7 +33,7 @@ def offer(api: Api) -> Offer:
 
 
 def offered(api: Api, conversation: Conversation, way: Recall) -> Offer | None:
-    """The tool, if this request may carry it."""
+    """The tool, if this request may carry it: the model is free to call, and its answer can be followed as it comes."""
     choice = conversation.options.get("tool_choice")
     free = choice is None or (isinstance(choice, dict) and choice.get("type") == "auto")
-    return offer(api) if way is not Recall.OFF and free else None
+    return offer(api) if way is not Recall.OFF and free and not conversation.options.get("unframed") else None

@@ -73,7 +73,7 @@ class Block:
     part: int = 0
     """Which text of its answer a RESULT is."""
     name: str = ""
-    """Tool name of a CALL; the API's own word for an OTHER."""
+    """Tool name of a CALL, and of what answers it where the API says so; the API's own word for an OTHER."""
     about: Subject | None = None
     """What a CALL is about."""
     arguments: Any = None
@@ -81,7 +81,9 @@ class Block:
     error: bool = False
     """A RESULT that reports a failure."""
     flag: tuple[int, int] | None = None
-    """Span of the value that says whether it does."""
+    """Span of what says whether it does."""
+    verdicts: tuple[str, str] = ("true", "false")
+    """What stands there where it does, and where it does not."""
     signed: bool = False
     """REASONING that the provider may refuse when what stands before it changes."""
     stays: bool = False
@@ -140,7 +142,10 @@ class Conversation:
     path: str = ""
     """Where it was sent, query included; some APIs name the model there."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Other top-level members that matter to a decision or a rule."""
+    """Other top-level members that matter to a decision or a rule. `unframed`: the response is one JSON array, in
+    pieces."""
+    as_read: list[Message] = field(default_factory=list)
+    """The messages as they stand there, where some told less than `messages` do: what a later request may share."""
 
     @property
     def opening(self) -> str:

@@ -66,7 +66,7 @@ class Again:
         before = self.recent.get(self.key(text, at))
         if before is None:
             return items(text, at, self.message)
-        known, source, index = before.messages, before.text, 0
+        known, source, index = before.as_read or before.messages, before.text, 0
 
         def message(text: str, at: int) -> tuple[Message, int]:
             nonlocal index

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.model import HANDLE, REFUSAL, output
-from tests.e2e.talks import Chat, Messages, Talk, say, use
+from tests.e2e.talks import Chat, Gemini, Messages, Talk, say, use
 from tests.e2e.world import world
 
 FILE = "\n".join(f"{n}\tvalue_{n} = {n * 7 % 13} # of the file" for n in range(1, 90))
@@ -20,7 +20,12 @@ RESULTS = {"read_file": FILE, "mmu_recall": REFUSAL}
 COLD = 200_000.0
 """Seconds after which no provider has anything in its cache."""
 
-WAYS = [("relay", True), ("relay", False), ("patch", True)]
+WAYS = {"relay-streamed": ("relay", True), "relay-plain": ("relay", False), "patch-streamed": ("patch", True)}
+SESSIONS = [
+    *[pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}") for speaks in (Messages, Chat) for way in WAYS],
+    pytest.param(Gemini, *WAYS["patch-streamed"], id="Gemini-patch-streamed"),
+    pytest.param(Gemini, "patch", False, id="Gemini-patch-plain"),
+]
 
 
 def inside(text: str) -> bytes:
@@ -52,8 +57,7 @@ class Session:
         return self.talk.ask(*(replies or ([say("Yes.")],)), idle=idle)
 
 
-@pytest.mark.parametrize(("way", "stream"), WAYS, ids=["relay-streamed", "relay-plain", "patch-streamed"])
-@pytest.mark.parametrize("speaks", [Messages, Chat])
+@pytest.mark.parametrize(("speaks", "way", "stream"), SESSIONS)
 def test_a_long_session_with_everything_in_it(
     tmp_path: Path, speaks: type[Talk], way: str, stream: bool
 ) -> None:

@@ -29,8 +29,8 @@ from addon.wire.conversation import Conversation
 from addon.wire.exchange import Round
 from storage import records
 from tests.mmu.relaying import Pager, respond
-from tests.mmu.sessions import Call, Move, Project, spell
-from tests.mmu.spellings import NAMES, Messages, Spelling, recalled
+from tests.mmu.sessions import NAMES, Call, Move, Project, spell
+from tests.mmu.spellings import Messages, Spelling, recalled
 from tests.upstream.direct import text, user
 from tests.upstream.provider import Provider
 
@@ -100,22 +100,25 @@ class Play:
         made = self.spelling.request(self.messages, self.model, self.count, self.style, caching=self.caching)
         return spell(made, self.style)
 
+    def parse(self, body: bytes) -> Conversation:
+        return self.spelling.api.parse(body, path=self.spelling.path)
+
     def request(self, move: Move, *, outage: bool = False) -> list[dict[str, Any]] | None:
         """One request: plan, check every invariant, send. Returns the blocks of the answer that the client gets, if it
         gets one."""
         api = self.spelling.api
-        asked = api.parse(self.body())
+        asked = self.parse(self.body())
         known = [*(v.splices for v in self.lines.values()), *self.loose.values()]
         self.found = found = expanded(relaying(api), asked, known)
         body = found.text.encode()
-        client = api.parse(body)
+        client = self.parse(body)
         assert rules.worsened(asked, client, api.RULES) == []
         self.complete(asked, found)
         draft = self.plan(asked, client, f"line-{len(self.lines)}")
         if outage:
             draft = without_new(draft)
         out = rewrite(client, draft.table, draft.splices)
-        parsed = api.parse(out)
+        parsed = self.parse(out)
         for page in draft.pages:
             self.pages[page.id] = page.text
 
@@ -172,9 +175,9 @@ class Play:
         """Outside splices every byte is the client's: blanking what was replaced makes both bodies equal."""
         before, after = json.loads(client.text), json.loads(out)
         replaced = {(e.block.call, e.block.part) for e in draft.table.entries if e.anchor in draft.splices}
-        assert after["tools"][: len(NAMES)] == before["tools"]
-        assert len(after["tools"]) - len(NAMES) == sum(s.change is Change.TOOL for s in draft.splices.values())
-        before["tools"] = after["tools"] = []
+        tools = self.spelling.declared(after)
+        assert len(tools) - len(NAMES) == sum(s.change is Change.TOOL for s in draft.splices.values())
+        del tools[len(NAMES) :]
         pardoned = {draft.table.by_anchor[a].block.call for a, s in draft.splices.items() if s.pardons}
         for body in (before, after):
             self.spelling.blank(body, replaced, pardoned)
@@ -223,7 +226,7 @@ class Play:
     def same_again(self, asked: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""
         self.found = expanded(relaying(self.spelling.api), asked, [view.splices for view in self.lines.values()])
-        client = self.spelling.api.parse(self.found.text.encode())
+        client = self.parse(self.found.text.encode())
         again = self.plan(asked, client, "new")
         assert again.line.how is Descent.REPEATED
         assert rewrite(client, again.table, again.splices) == out
@@ -253,7 +256,7 @@ class Play:
         if not relays or way is None:
             return self.spelling.said(first)
         pager = Pager(self, through_the_store, outage=outage)
-        read = api.parse(self.found.text.encode())
+        read = self.parse(self.found.text.encode())
         call = UnderWay(api, Name("t", "o", "h"), read, draft, b"", True, not outage)
         call.client = asked
         relay = Relay(call, way, out, pager, Metrics())

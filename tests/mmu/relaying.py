@@ -73,7 +73,7 @@ class Pager:
         return True
 
     def sent(self, call: Call, body: bytes) -> Conversation:
-        return call.api.parse(body)
+        return call.api.parse(body, path=call.conversation.path)
 
 
 def respond(

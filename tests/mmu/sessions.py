@@ -13,6 +13,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 PATHS = ("src/app.py", "src/größe.py", "README.md")
+NAMES = ("Read", "Bash", "Edit", "mcp__x__odd")
 COMMANDS = ("pytest -q", "ls -R", "git log", "cat src/app.py")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -106,12 +107,12 @@ def test_the_same_session_is_decided_alike_in_either_api(moves: list[Move], cach
 def head(play: Play) -> int:
     """Characters of what an added tool must outweigh."""
     api = play.spelling.api
-    return len(_head(api.parse(play.body())) + offer(api).definition)
+    return len(_head(play.parse(play.body())) + offer(api).definition)
 
 
-def alike(moves: list[Move], *, caching: bool) -> list[tuple[Any, ...]]:
-    one, other = Play(FREE, 0, caching=caching), chat(0, caching=caching)
-    # Definitions are longer in Chat Completions, and decide when the tool is worth adding.
+def alike(moves: list[Move], *, caching: bool, make: Callable[..., Play] = chat) -> list[tuple[Any, ...]]:
+    one, other = Play(FREE, 0, caching=caching), make(0, caching=caching)
+    # Definitions are longer in other APIs, and decide when the tool is worth adding.
     one.spelling = Messages("You are an agent." + "." * (head(other) - head(one)))
     assert head(one) == head(other)
     one.play(moves)
