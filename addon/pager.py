@@ -145,7 +145,7 @@ class Pager:
         way = chosen(settings.recall, name.client, can_relay=can_relay and relaying(api) is not None)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
-            compacting = clients.compacts(headers)
+            compacting = conversation.compacts or clients.compacts(headers)
             offer = offered(api, conversation, way)
             request = Request(api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
             return await self._commit(request, relays=way is Recall.RELAY)
@@ -161,7 +161,7 @@ class Pager:
             return readings.read(body, readings.received, path)
         except Malformed as error:
             logger.info("mitmmu: request not understood, passed through: %s", error)
-            raise PassThrough("malformed") from None
+            raise PassThrough(error.reason) from None
 
     async def _commit(self, request: Request, *, relays: bool) -> tuple[Call, bytes]:
         """Plan, check and store, again if another writer was first. Returns what is to be sent.

@@ -33,6 +33,15 @@ type Edit = tuple[int, int, str]
 class Malformed(ValueError):
     """The text is not JSON that every reader understands alike."""
 
+    reason = "malformed"
+    """Why its request passes untouched, for people and for counting."""
+
+
+class Elsewhere(Malformed):
+    """What a request says is not all in it: the provider keeps the rest."""
+
+    reason = "history on the server"
+
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
