@@ -1,4 +1,4 @@
-"""Chat bodies as clients make them, damaged in every way: read to the byte, or malformed, and nothing else."""
+"""Bodies of OpenAI's two APIs as clients make them, damaged in every way: read to the byte, or malformed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from addon.mmu.plan import rewrite
 from addon.mmu.view import page_table
-from addon.wire import chat
+from addon.wire import chat, responses
+from addon.wire.api import Api
 from addon.wire.scan import Malformed
 from tests.mmu.sessions import spell
 from tests.upstream.direct import text
+from tests.wire.test_responses import call, free, result, said, wrote
 
-BODY: dict[str, Any] = {
+CHAT: dict[str, Any] = {
     "model": "gpt-5.1",
     "messages": [
         {"role": "system", "content": [{**text("Be good."), "cache_control": {"type": "ephemeral"}}]},
@@ -38,11 +41,39 @@ BODY: dict[str, Any] = {
     "tool_choice": "auto", "stream": True, "stream_options": {"include_usage": True}, "n": 1,
     "prompt_cache_retention": "24h", "max_completion_tokens": 1000,
 }  # fmt: skip
-WORDS = ["", "text", "tool", "user", "assistant", "system", "function", "c1", "24h", "ä", "\ud800", "{", "[]", "5m"]
+RESPONSES: dict[str, Any] = {
+    "model": "gpt-6.2",
+    "instructions": "Be good.",
+    "input": [
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "namespace", "name": "n", "tools": []}]},
+        {"role": "user", "content": [said("Grüße"), {"type": "input_image", "image_url": "d"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "encrypted_content": "gAAA"},
+        {"type": "message", "role": "assistant", "content": [wrote("ä", annotations=[])], "phase": "commentary"},
+        call("c1", '{"path": "a\\u00e4"}', id="fc_1", status="completed"),
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "q"}},
+        free("c2"),
+        result("c1", "1\tone\n2\ttwo"),
+        {"type": "custom_tool_call_output", "call_id": "c2", "output": [said("a"), said("b")]},
+        {"type": "item_reference", "id": "rs_2"},
+        {"type": "compaction", "encrypted_content": "x"},
+        {"type": "agent_message", "author": "a", "recipient": "b", "content": [said("x")]},
+        {"role": "user", "content": "next"},
+    ],
+    "tools": [{"type": "function", "name": "Read", "parameters": {"type": "object"}, "strict": False}],
+    "tool_choice": "auto", "stream": True, "store": False, "previous_response_id": None, "truncation": "disabled",
+    "prompt_cache_options": {"mode": "implicit", "ttl": "12h"}, "include": ["reasoning.encrypted_content"],
+}  # fmt: skip
+SPEAKS: list[tuple[Api, dict[str, Any]]] = [(chat, CHAT), (responses, RESPONSES)]
+each_api = pytest.mark.parametrize(("api", "whole"), SPEAKS, ids=["chat", "responses"])
+WORDS = [
+    "", "text", "tool", "user", "assistant", "system", "function", "c1", "24h", "auto", "function_call", "x_output",
+    "ä", "\ud800", "{", "[]", "5m",
+]  # fmt: skip
 leaves = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(allow_nan=False) | st.sampled_from(WORDS)
 KEYS = st.sampled_from(
     ["role", "content", "tool_calls", "tool_call_id", "id", "type", "text", "function", "custom", "name", "arguments",
-     "cache_control", "prompt_cache_breakpoint", "ttl", "reasoning_details", "function_call", "n", "x"]
+     "cache_control", "prompt_cache_breakpoint", "ttl", "reasoning_details", "function_call", "n", "output",
+     "call_id", "execution", "encrypted_content", "status", "x"]
 )  # fmt: skip
 junk = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
@@ -56,8 +87,8 @@ def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> dict[str, Any]:
-    body = copy.deepcopy(BODY)
+def damaged(draw: st.DrawFn, whole: dict[str, Any]) -> dict[str, Any]:
+    body = copy.deepcopy(whole)
     for _ in range(draw(st.integers(1, 4))):
         found = places(body)
         path = draw(st.sampled_from(found)) if found else ()
@@ -78,9 +109,9 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return body
 
 
-def read_or_refused(raw: bytes) -> bool:
+def read_or_refused(api: Api, raw: bytes) -> bool:
     try:
-        read = chat.parse(raw)
+        read = api.parse(raw)
     except Malformed:
         return False
     table = page_table(read)
@@ -88,28 +119,36 @@ def read_or_refused(raw: bytes) -> bool:
     for entry in table.entries:
         start, end = entry.block.literal or (0, 0)
         assert json.loads(read.text[entry.position + start : entry.position + end]) == entry.block.text
-    again = chat.parse(raw, {chat.key(read): read})
+    again = api.parse(raw, {api.key(read): read})
     assert again == read
     return True
 
 
+@each_api
 @settings(max_examples=1500, deadline=None)
-@given(damaged(), st.integers(0, 3))
-def test_a_damaged_body_is_read_to_the_byte_or_malformed(body: dict[str, Any], style: int) -> None:
+@given(st.data(), st.integers(0, 3))
+def test_a_damaged_body_is_read_to_the_byte_or_malformed(
+    api: Api, whole: dict[str, Any], data: st.DataObject, style: int
+) -> None:
+    body = data.draw(damaged(whole))
     try:
         raw = spell(body, style)
     except UnicodeEncodeError:
         raw = spell(body, 1)
-    event("read" if read_or_refused(raw) else "malformed")
+    event("read" if read_or_refused(api, raw) else "malformed")
 
 
+@each_api
 @settings(max_examples=500, deadline=None)
-@given(st.integers(0, 1500), st.integers(0, 12), st.binary(max_size=6), st.integers(0, 3))
-def test_damaged_bytes_are_read_to_the_byte_or_malformed(at: int, cut: int, put: bytes, style: int) -> None:
-    raw = spell(BODY, style)
+@given(st.integers(0, 2500), st.integers(0, 12), st.binary(max_size=6), st.integers(0, 3))
+def test_damaged_bytes_are_read_to_the_byte_or_malformed(
+    api: Api, whole: dict[str, Any], at: int, cut: int, put: bytes, style: int
+) -> None:
+    raw = spell(whole, style)
     at %= len(raw)
-    read_or_refused(raw[:at] + put + raw[at + cut :])
+    read_or_refused(api, raw[:at] + put + raw[at + cut :])
 
 
-def test_the_undamaged_body_is_read() -> None:
-    assert all(read_or_refused(spell(BODY, style)) for style in range(4))
+@each_api
+def test_the_undamaged_body_is_read(api: Api, whole: dict[str, Any]) -> None:
+    assert all(read_or_refused(api, spell(whole, style)) for style in range(4))
