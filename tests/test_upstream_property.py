@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.upstream import responses_direct as responses
 from tests.upstream.direct import ask, request, result, text, user
 from tests.upstream.provider import Provider
 
@@ -70,3 +71,43 @@ def test_with_signed_reasoning_behind_it_no_earlier_text_can_change(script: list
     body["messages"][index]["content"][at]["text"] += "."
     provider.script("s", lambda _: {"content": [text("unheard")]})
     assert "different conversation" in (ask(provider, body, script="s", bound="force")[1].violation or "")
+
+
+blocks = st.one_of(
+    words.map(text),
+    words.map(lambda said: {"type": "thinking", "thinking": said}),
+    words.map(lambda said: {"type": "tool_use", "name": "Read", "input": {"path": said}}),
+    words.map(lambda said: {"type": "tool_use", "name": "exec", "input": said}),
+)
+rounds = st.tuples(st.lists(blocks, max_size=4), contents, words, st.sampled_from(["all", "new", "bare"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(rounds, min_size=1, max_size=6), st.booleans())
+def test_a_conversation_of_responses_that_only_grows_is_always_accepted(script: list[Any], summary: bool) -> None:
+    provider = Provider()
+    provider.script("s", lambda request: {"content": [*script[request.turn][0], text("so")]})
+    whole: list[dict[str, Any]] = [responses.user("begin")]
+    new, previous = whole, None
+    for clock, (_, content, word, spelling) in enumerate(script):
+        more: dict[str, Any] = {"reasoning": {"summary": "auto"}} if summary else {}
+        sent = new if spelling == "new" else whole
+        if spelling == "bare":
+            more["include"] = ["reasoning.encrypted_content"]
+        body = responses.request(
+            *sent, model=responses.BOUND, previous_response_id=previous if spelling == "new" else None, **more
+        )
+        payload, record = responses.ask(provider, body, script="s", session="p", clock=str(clock))
+        assert record.violation is None
+        assert record.dropped == []
+        assert record.prefix_kept in {None, 1.0}
+        assert record.turn == clock
+        previous, new = payload["id"], []
+        parts = content if isinstance(content, str) else [{**part, "type": "input_text"} for part in content] or "-"
+        for item in payload["output"]:
+            if item["type"] in {"function_call", "custom_tool_call"}:
+                new.append({"type": f"{item['type']}_output", "call_id": item["call_id"], "output": parts})
+        new.append(responses.user(word))
+        bare = [{name: value for name, value in item.items() if name != "status"} for item in payload["output"]]
+        whole = [*whole, *(bare if spelling == "bare" else payload["output"]), *new]
+    assert provider.invalid == 0

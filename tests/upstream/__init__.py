@@ -1,4 +1,4 @@
-"""A strict fake of Anthropic Messages and OpenAI Chat Completions, for tests and benchmarks. See README.md."""
+"""A strict fake of Anthropic Messages and of OpenAI's two APIs, for tests and benchmarks. See README.md."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ import threading
 from tests.upstream.server import Upstream
 
 HELP = """\
-A strict fake of Anthropic Messages and OpenAI Chat Completions on loopback. It answers from scripts, refuses what a
-real provider would refuse (and more), simulates the prompt cache and prices every request.
+A strict fake of Anthropic Messages, OpenAI Chat Completions and Responses on loopback. It answers from scripts, refuses
+what a real provider would refuse (and more), simulates the prompt cache and prices every request.
 
   POST /v1/messages, /v1/messages/count_tokens      as the real ones
-  POST /v1/chat/completions                         likewise
+  POST /v1/chat/completions, /v1/responses          likewise
   GET  /_/log?label=&since=   /_/totals?label=      what came in, what it cost
   POST /_/script  {"name": "demo", "replies": [{"content": [{"type": "text", "text": "Hello"}]}]}
   POST /_/clock   {"now": 1700000000} or {"advance": 400}

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from tests.upstream import chat_message, chat_validity
-from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
-from tests.upstream.chat_cache import Cache, Split, head, prompt
-from tests.upstream.chat_models import DAY, MINUTES, Model, dollars, model_of
-from tests.upstream.log import Record, no_usage
+from tests.upstream.answer import Answer, Refused, bytes_per_token
+from tests.upstream.chat_cache import Split, prompt, start
+from tests.upstream.chat_models import Model, model_of
+from tests.upstream.log import Record
+from tests.upstream.openai_api import ID_HEADER, Caches, Provided, book, failure, opened
 from tests.upstream.prompt import canonical
-from tests.upstream.script import ERROR_TYPES, Reply
 
 PATH = "/v1/chat/completions"
-RETENTION = {"24h": DAY, "in_memory": MINUTES}
-
-
-class Warm(Protocol):
-    """A prefix that other sessions keep warm."""
-
-    upto: str | int
-    body: dict[str, Any] | None
-    lifetime: float
 
 
 class Chat:
@@ -33,23 +24,13 @@ class Chat:
 
     def __init__(self, *, allow_prefill: bool) -> None:
         self.allow_prefill = allow_prefill
-        self.caches: dict[str, Cache] = {}
+        self.caches = Caches(start)
 
     def answer(
-        self,
-        record: Record,
-        headers: Mapping[str, str],
-        raw: bytes,
-        request_id: str,
-        reply_to: Callable[[Record, Mapping[str, str], dict[str, Any]], Reply],
-        prefix_kept: Callable[[str, list[bytes], list[int]], float | None],
-        heads: Callable[[str], Sequence[Warm]],
+        self, record: Record, headers: Mapping[str, str], raw: bytes, request_id: str, provided: Provided
     ) -> Answer:
-        """Answer one request. Raises Violation or Refused. `reply_to` plays the script, `prefix_kept` compares with the
-        label's last prompt, `heads` gives what is to be warm for an account."""
-        if len(raw) > MAX_BODY:
-            raise Refused(413, "Request exceeds the maximum size")
-        body = parse(raw)
+        """Answer one request. Raises Violation or Refused."""
+        body = opened(raw)
         chat_validity.check(body, allow_prefill=self.allow_prefill)
         ratio = bytes_per_token(headers)
         record.model = body["model"]
@@ -57,74 +38,37 @@ class Chat:
         record.turn = sum(part["role"] == "assistant" for part in body["messages"])
         line = prompt(body)
         digests = [hashlib.blake2b(piece, digest_size=16).digest() for piece in line]
-        record.prefix_kept = prefix_kept(record.label, digests, list(map(len, line)))
-        answer = partial(Answer, request_id=request_id, id_header="x-request-id")
-        reply = reply_to(record, headers, body)
-        if "error" in reply:
-            fault = reply["error"]
-            status = fault["status"]
-            text = fault.get("message", ERROR_TYPES.get(status, "error"))
-            extra = {name.lower(): str(value) for name, value in fault.get("headers", {}).items()}
-            payload = chat_message.error(status, text, request_id, fault.get("type", ""))
-            return answer(status, payload=payload, headers=extra)
-        if "fail_after_events" in reply and not record.stream:
-            return answer(503, payload=chat_message.error(503, "The server is overloaded", request_id))
+        record.prefix_kept = provided.prefix_kept(record.label, digests, list(map(len, line)))
+        reply = provided.reply_to(record, headers, body)
+        failed = failure(reply, record, request_id)
+        if failed:
+            return failed
         try:
             message = chat_message.spoken(reply["content"], b"".join(digests))
         except ValueError as error:
             raise Refused(500, f"script, turn {record.turn}: {error}") from None
         model = model_of(body["model"])
-        split = self._serve(record, headers, body, b"".join(line), ratio, model, heads)
+        split = self.caches.serve(record, headers, body, b"".join(line), ratio, provided, model)
         thought = math.ceil(len(message.get("reasoning_content", "").encode()) / ratio)
         shown = {key: message[key] for key in ("content", "tool_calls") if message.get(key)}
         output = reply.get("output_tokens", thought + math.ceil(len(canonical(shown)) / ratio))
-        usage = _book(record, split, output, thought, model)
+        usage = _usage(split, book(record, split, output, model), output, thought, model)
         record.content = reply["content"]
         sent = chat_message.build(f"chatcmpl-{record.n:08d}", record.time, body["model"], message, usage, reply)
         wanted = bool((body.get("stream_options") or {}).get("include_usage"))
-        return answer(
+        return Answer(
             200,
-            payload=sent,
+            request_id,
+            sent,
             reply=reply,
             stream=record.stream,
             events=partial(chat_message.stream, include_usage=wanted),
             failure=chat_message.FAILURE,
+            id_header=ID_HEADER,
         )
 
-    def _serve(
-        self,
-        record: Record,
-        headers: Mapping[str, str],
-        body: dict[str, Any],
-        text: bytes,
-        ratio: float,
-        model: Model,
-        heads: Callable[[str], Sequence[Warm]],
-    ) -> Split:
-        account = headers.get("x-upstream-account", record.label)
-        cache = self.caches.setdefault(account, Cache())
-        name = body["model"]
-        for warm in heads(account):
-            other = warm.body or body
-            start = b"".join(prompt(other))[: head(other, warm.upto, ratio)]
-            cache.put(name, start, ratio, record.time, warm.lifetime)
-        lifetime = RETENTION.get(body.get("prompt_cache_retention") or "", model.lifetime)
-        return cache.serve(name, text, ratio, record.time, lifetime)
 
-
-def _book(record: Record, split: Split, output: int, thought: int, model: Model) -> dict[str, Any]:
-    """Write the bill into the record, in the log's own words, and give the API's. Writes that cost no more than any
-    input are not reported."""
-    written = split.written if model.write != model.input else 0
-    fresh = split.total - split.read - written
-    record.usage = no_usage() | {
-        "input_tokens": fresh,
-        "cache_read_input_tokens": split.read,
-        "cache_creation_input_tokens": written,
-        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
-        "output_tokens": output,
-    }
-    record.dollars = dollars(model, fresh=fresh, written=written, read=split.read, output=output)
+def _usage(split: Split, written: int, output: int, thought: int, model: Model) -> dict[str, Any]:
     details = {"cached_tokens": split.read, "audio_tokens": 0}
     if model.write != model.input:
         details["cache_write_tokens"] = written

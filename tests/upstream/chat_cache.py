@@ -20,33 +20,34 @@ MARKS = ("cache_control", "prompt_cache_breakpoint")
 INSTRUCTIONS = ("system", "developer")
 
 
-def _level(value: dict[str, Any]) -> dict[str, Any]:
+def plain(value: dict[str, Any]) -> dict[str, Any]:
     """Without marks and null fields, and its own fields in one order."""
     return {key: value[key] for key in sorted(value) if key not in MARKS and value[key] is not None}
 
 
 def _message(message: dict[str, Any]) -> bytes:
-    plain = _level(message)
-    if "content" in plain:
-        plain["content"] = [_level(part) for part in as_blocks(plain["content"])]
-    return canonical(plain)
+    level = plain(message)
+    if "content" in level:
+        level["content"] = [plain(part) for part in as_blocks(level["content"])]
+    return canonical(level)
 
 
 def prompt(body: dict[str, Any]) -> list[bytes]:
     """What a valid request puts before the model, piece by piece: tools, the shape of the answer, messages."""
-    tools = [canonical(_level(tool)) for tool in body.get("tools") or []]
+    tools = [canonical(plain(tool)) for tool in body.get("tools") or []]
     shape = [canonical(body["response_format"])] if body.get("response_format") else []
     return [*tools, *shape, *map(_message, body["messages"])]
 
 
-def head(body: dict[str, Any], upto: str | int, ratio: float) -> int:
-    """How many bytes of the prompt "tools", "system" or a number of tokens are."""
+def start(body: dict[str, Any], upto: str | int, ratio: float) -> bytes:
+    """The prompt's text up to the end of "tools", of "system" or of a number of tokens."""
+    line = prompt(body)
     if isinstance(upto, int):
-        return min(int(upto * ratio), sum(map(len, prompt(body))))
+        return b"".join(line)[: int(upto * ratio)]
     first = len(body.get("tools") or []) + bool(body.get("response_format"))
     if upto == "system":
         first += next((n for n, m in enumerate(body["messages"]) if m["role"] not in INSTRUCTIONS), 0)
-    return sum(map(len, prompt(body)[:first]))
+    return b"".join(line[:first])
 
 
 @dataclass(frozen=True, slots=True)

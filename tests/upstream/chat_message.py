@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.upstream.message import PIECE
+from tests.upstream.message import pieces
 from tests.upstream.script import ERROR_TYPES
 
 FINISH = {
@@ -75,21 +75,16 @@ def build(
     }
 
 
-def _pieces(text: str) -> Iterator[str]:
-    for at in range(0, len(text), PIECE):
-        yield text[at : at + PIECE]
-
-
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     opening = "" if message["content"] is not None else None
     yield {"role": "assistant", "content": opening, "refusal": None}
     for member in ("reasoning_content", "content"):
-        for piece in _pieces(message.get(member) or ""):
+        for piece in pieces(message.get(member) or ""):
             yield {member: piece}
     for index, call in enumerate(message.get("tool_calls", [])):
         function = call["function"]
         yield {"tool_calls": [{**call, "index": index, "function": {**function, "arguments": ""}}]}
-        for piece in _pieces(function["arguments"]):
+        for piece in pieces(function["arguments"]):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 

@@ -16,7 +16,8 @@ MINUTES, HALF_HOUR, DAY = 600.0, 1800.0, 86400.0
 @dataclass(frozen=True, slots=True)
 class Model:
     """Prices per million tokens; `lifetime` in seconds since the last use of a cached prefix. `explicit` takes
-    breakpoints, `reasons` wants `max_completion_tokens` and fixed sampling, `functions` may be given tools."""
+    breakpoints, `reasons` wants `max_completion_tokens` and fixed sampling, `functions` may be given tools in Chat
+    Completions, `bound` drops reasoning behind a changed prefix."""
 
     family: str
     input: float
@@ -28,6 +29,7 @@ class Model:
     only_24h: bool = False
     reasons: bool = False
     functions: bool = True
+    bound: bool = False
     assumed: bool = False
 
 
@@ -62,8 +64,8 @@ TABLE = (
     _newest("gpt-6", 5, 30, 0.1, assumed=True),
     _newest("gpt-6-astra", 8, 40, 0.1, functions=False, assumed=True),
     _newest("gpt-6.1", 5, 30, 0.05, assumed=True),
-    _newest("gpt-6.2", 5, 30, 0.05, assumed=True),
-    _newest("gpt-6.2-astra", 8, 40, 0.05, functions=False, assumed=True),
+    _newest("gpt-6.2", 5, 30, 0.05, bound=True, assumed=True),
+    _newest("gpt-6.2-astra", 8, 40, 0.05, functions=False, bound=True, assumed=True),
     Model("deepseek", 0.28, 0.028, 0.42, 0.28, 3 * 3600.0, assumed=True),
 )
 

@@ -50,19 +50,24 @@ def _tool(path: str, tool: Any) -> str:
     if kind not in {"function", "custom"}:
         raise Violation(f"{path}.type", f"Invalid value: '{kind}'. Supported: 'function', 'custom'")
     _object(path, tool, {"type", kind})
-    inner = _object(f"{path}.{kind}", tool.get(kind), FUNCTION_FIELDS if kind == "function" else CUSTOM_FIELDS)
+    return definition(f"{path}.{kind}", tool.get(kind), FUNCTION_FIELDS if kind == "function" else CUSTOM_FIELDS)
+
+
+def definition(path: str, inner: Any, known: set[str]) -> str:
+    """What a function or custom tool says of itself in these fields; its name. Raises Violation."""
+    _object(path, inner, known)
     name = inner.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise Violation(f"{path}.{kind}.name", f"expected a string that matches '^{NAME.pattern}$'")
+        raise Violation(f"{path}.name", f"expected a string that matches '^{NAME.pattern}$'")
     if not isinstance(inner.get("description"), str | None):
-        raise Violation(f"{path}.{kind}.description", "expected a string")
+        raise Violation(f"{path}.description", "expected a string")
     if not isinstance(inner.get("strict"), bool | None):
-        raise Violation(f"{path}.{kind}.strict", "expected a boolean")
+        raise Violation(f"{path}.strict", "expected a boolean")
     schema = inner.get("parameters", {"type": "object"})
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise Violation(f"{path}.function.parameters", f"Invalid schema for function '{name}': type must be 'object'")
+        raise Violation(f"{path}.parameters", f"Invalid schema for function '{name}': type must be 'object'")
     if not isinstance(schema.get("properties", {}), dict):
-        raise Violation(f"{path}.function.parameters", f"Invalid schema for function '{name}': properties")
+        raise Violation(f"{path}.parameters", f"Invalid schema for function '{name}': properties")
     return name
 
 
@@ -98,11 +103,12 @@ def calls(path: str, made: Any) -> None:
             raise Violation(f"{here}.{kind}.name", f"expected a string that matches '^{NAME.pattern}$'")
         if not isinstance(inner.get(said), str):
             raise Violation(f"{here}.{kind}.{said}", "expected a string")
-        if kind == "function" and not _is_object(inner["arguments"]):
+        if kind == "function" and not is_object(inner["arguments"]):
             raise Violation(f"{here}.function.arguments", "expected a JSON object in a string")
 
 
-def _is_object(text: str) -> bool:
+def is_object(text: str) -> bool:
+    """Whether a string holds a JSON object, as a call's arguments must."""
     try:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):

@@ -6,10 +6,12 @@ without the functions of before tools, and what DeepSeek and OpenRouter want bac
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from tests.upstream import chat_pairing, chat_tools
+from tests.upstream import chat_pairing, chat_tools, openai_validity
 from tests.upstream.chat_models import Model, model_of
+from tests.upstream.openai_validity import BREAKPOINT
 from tests.upstream.violation import Violation
 
 FIELDS = frozenset(
@@ -41,8 +43,13 @@ PARTS = {
     "tool": {"text"},
 }
 KINDS: dict[str, type] = {"text": str, "refusal": str, "image_url": dict, "input_audio": dict, "file": dict}
-BREAKPOINT = "prompt_cache_breakpoint"
-MAX_BREAKPOINTS = 4
+TYPES: dict[type, tuple[str, ...]] = {
+    bool: ("stream", "store", "parallel_tool_calls", "logprobs"),
+    dict: ("metadata", "stream_options", "response_format", "prompt_cache_options"),
+    str: ("prompt_cache_key", "user", "safety_identifier", "reasoning_effort"),
+}
+STREAM_OPTIONS = frozenset({"include_usage", "include_obfuscation"})
+CACHE_OPTIONS = frozenset({"mode", "ttl"})
 
 
 def check(body: dict[str, Any], *, allow_prefill: bool = False) -> None:
@@ -50,67 +57,33 @@ def check(body: dict[str, Any], *, allow_prefill: bool = False) -> None:
     _top_level(body)
     model = model_of(body["model"])
     _limits(body, model)
-    _caching(body, model)
+    openai_validity.caching(body, model, CACHE_OPTIONS, ("30m",))
     chat_tools.check(body, model)
     for index, message in enumerate(body["messages"]):
         _message(f"messages[{index}]", message)
-    _breakpoints(body, model)
+    openai_validity.breakpoints("messages", _parts(body["messages"]), model)
     chat_pairing.check(body["messages"])
     if body["messages"][-1]["role"] == "assistant" and not allow_prefill:
         raise Violation("messages", "the conversation must not end with an assistant message")
 
 
 def _top_level(body: dict[str, Any]) -> None:
-    for name in body:
-        if name not in FIELDS:
-            raise Violation(name, f"Unrecognized request argument supplied: {name}", labelled=False)
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        raise Violation("model", "you must provide a model parameter", labelled=False)
+    openai_validity.known(body, FIELDS)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Violation("messages", "expected an array with minimum length 1")
-    for name in ("stream", "store", "parallel_tool_calls", "logprobs"):
-        if not isinstance(body.get(name), bool | None):
-            raise Violation(name, "expected a boolean")
-    for name in ("metadata", "stream_options", "response_format", "prompt_cache_options"):
-        if not isinstance(body.get(name), dict | None):
-            raise Violation(name, "expected an object")
-    for name in ("prompt_cache_key", "user", "safety_identifier", "reasoning_effort"):
-        if not isinstance(body.get(name), str | None):
-            raise Violation(name, "expected a string")
+    openai_validity.typed(body, TYPES)
     if body.get("n") not in {None, 1}:
         raise Violation("n", "this server gives one answer")
-    options = body.get("stream_options")
-    if options is not None and not body.get("stream"):
-        raise Violation("stream_options", "only allowed when 'stream' is enabled")
-    if set(options or {}) - {"include_usage", "include_obfuscation"}:
-        raise Violation("stream_options", "Unknown parameter")
+    openai_validity.stream_options(body, STREAM_OPTIONS)
 
 
 def _limits(body: dict[str, Any], model: Model) -> None:
     for name in ("max_tokens", "max_completion_tokens"):
-        limit = body.get(name)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise Violation(name, "expected an integer of at least 1")
+        openai_validity.limit(name, body.get(name), 1)
     if body.get("max_tokens") is not None and (model.reasons or body.get("max_completion_tokens") is not None):
         raise Violation("max_tokens", "not supported with this model. Use 'max_completion_tokens' instead.")
-    for name in ("temperature", "top_p"):
-        if model.reasons and body.get(name) not in {None, 1}:
-            raise Violation(name, f"{body['model']} only supports the default (1)")
-
-
-def _caching(body: dict[str, Any], model: Model) -> None:
-    options = body.get("prompt_cache_options")
-    if options is not None:
-        if not model.explicit:
-            raise Violation("prompt_cache_options", "not supported on this model")
-        if set(options) - {"mode", "ttl"} or options.get("mode", "implicit") not in {"implicit", "explicit"}:
-            raise Violation("prompt_cache_options", "Unknown parameter or mode")
-        if options.get("ttl", "30m") != "30m":
-            raise Violation("prompt_cache_options.ttl", "supported: '30m'")
-    retention = body.get("prompt_cache_retention")
-    if retention not in ({None, "24h"} if model.only_24h else {None, "24h", "in_memory"}):
-        raise Violation("prompt_cache_retention", "not supported on this model")
+    openai_validity.sampling(body, model)
 
 
 def _message(path: str, message: Any) -> None:
@@ -163,19 +136,8 @@ def _part(path: str, part: Any, kinds: set[str]) -> None:
         raise Violation(f"{path}.text", "expected text that is not blank")
 
 
-def _breakpoints(body: dict[str, Any], model: Model) -> None:
-    marks = [
-        (f"messages[{index}].content[{at}].{BREAKPOINT}", part[BREAKPOINT])
-        for index, message in enumerate(body["messages"])
-        for at, part in enumerate(message.get("content") if isinstance(message.get("content"), list) else [])
-        if BREAKPOINT in part
-    ]
-    for path, mark in marks:
-        if not model.explicit:
-            raise Violation(path, "not supported on this model")
-        if not isinstance(mark, dict) or mark.get("mode") != "explicit" or set(mark) - {"mode", "ttl"}:
-            raise Violation(path, "expected the mode 'explicit'")
-        if mark.get("ttl", "30m") not in {"30m", "12h"}:
-            raise Violation(f"{path}.ttl", "supported: '30m', '12h'")
-    if len(marks) > MAX_BREAKPOINTS:
-        raise Violation("messages", f"at most {MAX_BREAKPOINTS} cache breakpoints, found {len(marks)}")
+def _parts(messages: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        for at, part in enumerate(content if isinstance(content, list) else []):
+            yield f"messages[{index}].content[{at}]", part

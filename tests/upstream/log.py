@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-BILLED = frozenset({"/v1/messages", "/v1/chat/completions"})
+BILLED = frozenset({"/v1/messages", "/v1/chat/completions", "/v1/responses"})
 HIDDEN = frozenset({"x-api-key", "authorization", "cookie", "proxy-authorization"})
 
 
@@ -85,7 +85,7 @@ class Totals:
 
 
 def totals(records: Iterable[Record]) -> Totals:
-    """Sum up requests to /v1/messages and /v1/chat/completions; other paths cost nothing and are left out."""
+    """Sum up the requests that are billed; other paths cost nothing and are left out."""
     sums = Totals()
     for record in records:
         if record.path not in BILLED:

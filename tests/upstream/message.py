@@ -28,7 +28,8 @@ def build(
     }
 
 
-def _pieces(text: str) -> Iterator[str]:
+def pieces(text: str) -> Iterator[str]:
+    """A text as it is streamed."""
     for at in range(0, len(text), PIECE):
         yield text[at : at + PIECE]
 
@@ -37,9 +38,9 @@ def _deltas(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]
     """What `content_block_start` shows of a block, and the deltas that complete it."""
     kind = block.get("type")
     if kind == "text":
-        return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
+        return {**block, "text": ""}, [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
     if kind == "thinking":
-        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in _pieces(block["thinking"])]
+        deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
         return {**block, "thinking": "", "signature": ""}, [
             *deltas,
             {"type": "signature_delta", "signature": block["signature"]},
@@ -47,7 +48,7 @@ def _deltas(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]
     if kind in {"tool_use", "server_tool_use", "mcp_tool_use"}:
         spelled = json.dumps(block["input"], ensure_ascii=False) if block["input"] else ""
         return {**block, "input": {}}, [
-            {"type": "input_json_delta", "partial_json": piece} for piece in ("", *_pieces(spelled))
+            {"type": "input_json_delta", "partial_json": piece} for piece in ("", *pieces(spelled))
         ]
     return block, []
 

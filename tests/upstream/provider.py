@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.upstream import chat, chat_message, message, validity
+from tests.upstream import chat, chat_message, message, responses, validity
 from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
 from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
 from tests.upstream.log import Record, Totals, no_usage, totals
 from tests.upstream.models import Model, dollars, model_of
+from tests.upstream.openai_api import Provided
 from tests.upstream.prompt import Position, canonical, chain, prompt
 from tests.upstream.script import ERROR_TYPES, Reply, Request, Script, choose, validate
 from tests.upstream.violation import Violation
@@ -43,7 +44,7 @@ def error_payload(status: int, text: str, request_id: str, kind: str = "") -> di
 
 
 def _error(record: Record, status: int, text: str, request_id: str, param: str | None = None) -> Answer:
-    if record.path != chat.PATH:
+    if record.path not in {chat.PATH, responses.PATH}:
         return Answer(status, request_id, error_payload(status, text, request_id))
     payload = chat_message.error(status, text, request_id, param=param)
     return Answer(status, request_id, payload, id_header="x-request-id")
@@ -69,7 +70,10 @@ class Provider:
             self.caches: dict[str, Cache] = {}
             self.heads: dict[str, list[Head]] = {}
             self.binding = Binding()
-            self.chat = chat.Chat(allow_prefill=self.allow_prefill)
+            self.openai: dict[str, chat.Chat | responses.Responses] = {
+                chat.PATH: chat.Chat(allow_prefill=self.allow_prefill),
+                responses.PATH: responses.Responses(allow_prefill=self.allow_prefill),
+            }
             self.attempts: dict[tuple[str, str, int], int] = {}
             self.previous: dict[str, tuple[list[bytes], list[int]]] = {}
             self.bodies: deque[Record] = deque()
@@ -162,15 +166,17 @@ class Provider:
     def _route(
         self, method: str, record: Record, headers: Mapping[str, str], body: bytes, request_id: str, authorized: bool
     ) -> Answer:
-        if record.path not in {MESSAGES, COUNT, chat.PATH}:
+        if record.path not in {MESSAGES, COUNT, *self.openai}:
             raise Refused(404, "Not Found")
+        if record.path == responses.PATH and headers.get("upgrade", "").lower() == "websocket":
+            raise Refused(426, "WebSocket is not spoken here")
         if method != "POST":
             raise Refused(405, "Method Not Allowed")
         if not authorized:
             raise Refused(401, "x-api-key header is required")
-        if record.path == chat.PATH:
-            heads = lambda account: self.heads.pop(account, [])
-            return self.chat.answer(record, headers, body, request_id, self._reply, self._prefix_kept, heads)
+        if record.path in self.openai:
+            provided = Provided(self._reply, self._prefix_kept, lambda account: self.heads.pop(account, []))
+            return self.openai[record.path].answer(record, headers, body, request_id, provided)
         if not headers.get("anthropic-version"):
             raise Refused(400, "anthropic-version: header is required")
         if len(body) > MAX_BODY:
