@@ -145,7 +145,7 @@ class Pager:
         way = chosen(settings.recall, name.client, can_relay=can_relay and relaying(api) is not None)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
-            compacting = clients.compacts(headers)
+            compacting = conversation.compacts or clients.compacts(headers)
             offer = offered(api, conversation, way)
             request = Request(api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
             return await self._commit(request, relays=way is Recall.RELAY)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from addon.wire import anthropic, anthropic_expand, anthropic_reply, chat, chat_expand, chat_reply, gemini
+from addon.wire import anthropic, anthropic_expand, anthropic_reply, chat, chat_expand, chat_reply, gemini, responses
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 
-APIS: tuple[Api, ...] = (anthropic, chat, gemini)
+APIS: tuple[Api, ...] = (anthropic, chat, responses, gemini)
 
 _RELAYING: Mapping[str, Relaying] = {
     anthropic.NAME: Relaying(anthropic_reply, anthropic_expand),

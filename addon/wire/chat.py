@@ -10,19 +10,22 @@ behind them. Every answer of a tool is a message of its own here, and none says 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Any
 
-from addon.wire.anthropic import TTL, binds_reasoning
+from addon.wire import openai_common
+from addon.wire.binding import binds_reasoning
 from addon.wire.chat_rules import RULES as RULES
 from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
-from addon.wire.read import WINDOW, Again, hashed, list_of, parts, string
-from addon.wire.retention import BREAKPOINT, DAY, RETENTION, kept
+from addon.wire.openai_common import MARKS, arguments, choice, count, digest_members, mark, marks, time_to_live
+from addon.wire.openai_errors import refusal_text as refusal_text
+from addon.wire.openai_errors import rewrite_may_have_caused as rewrite_may_have_caused
+from addon.wire.openai_errors import says_bound as says_bound
+from addon.wire.read import Again, hashed, list_of, parts, string
 from addon.wire.scan import Field, Malformed, document, fields
 from addon.wire.usage import Usage
 
@@ -39,30 +42,13 @@ HOSTS = (
 
 INSTRUCTIONS = ("system", "developer")
 REASONING = ("reasoning_content", "reasoning", "reasoning_details")
-_MARKS = ("cache_control", "prompt_cache_breakpoint")
-_TEXT_KEYS = {"type", "text", *_MARKS}
+_TEXT_KEYS = {"type", "text", *MARKS}
 _OWN_KEYS = {"role", "content", "tool_calls", "tool_call_id"}
 
 
 def is_call(path: str) -> bool:
     """Whether a path, without its query, is this API's. Gateways may have a path of their own before it."""
     return path.endswith("/chat/completions")
-
-
-def _mark(part: Mapping[str, Field]) -> tuple[float, ...]:
-    """The seconds that the cache marks of a part ask for. One that is not understood counts as the longest."""
-    asked: tuple[float, ...] = ()
-    for key, lifetimes, default in (("cache_control", TTL, "5m"), ("prompt_cache_breakpoint", BREAKPOINT, "30m")):
-        mark = part.get(key, (None,))[0]
-        if mark is not None:
-            ttl = mark.get("ttl", default) if isinstance(mark, dict) else None
-            asked += (lifetimes.get(ttl, DAY) if isinstance(ttl, str) else DAY,)
-    return asked
-
-
-def _digest_members(text: str, members: Mapping[str, Field]) -> bytes:
-    """Over everything but cache marks: keys and the raw values, in the client's order."""
-    return hashed("".join(f"{key}\0{text[at:to]}\0" for key, (_, at, to) in members.items() if key not in _MARKS))
 
 
 def _content(text: str, content: Field, origin: int, kind: Kind, call: str = "") -> list[Block]:
@@ -90,18 +76,8 @@ def _content(text: str, content: Field, origin: int, kind: Kind, call: str = "")
         if inner.keys() <= _TEXT_KEYS and string(inner, "type") == "text" and isinstance(said, str):
             blocks.append(words(said, start, end, part))
         else:
-            blocks.append(opaque(at, to, _digest_members(text, inner), part, string(inner, "type")))
+            blocks.append(opaque(at, to, digest_members(text, inner), part, string(inner, "type")))
     return blocks
-
-
-def _arguments(given: Any) -> Any:
-    """Decoded arguments of a call. What a model has written need not be JSON; the string then stands for itself."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given)
-    except (ValueError, RecursionError):
-        return given
 
 
 def _calls(text: str, calls: Field, origin: int) -> list[Block]:
@@ -112,14 +88,14 @@ def _calls(text: str, calls: Field, origin: int) -> list[Block]:
     for members, at, to in got:
         if not isinstance(members, dict):
             raise Malformed("tool call is not an object")
-        block = Block(Kind.CALL, at - origin, to - origin, _digest_members(text, members))
+        block = Block(Kind.CALL, at - origin, to - origin, digest_members(text, members))
         block.call = string(members, "id")
         if not block.call:
             raise Malformed("tool call without an id")
         function = members.get("function", (None,))[0]
         custom = members.get("custom", (None,))[0]
         if isinstance(function, dict):
-            block.arguments = _arguments(function.get("arguments"))
+            block.arguments = arguments(function.get("arguments"))
         elif isinstance(custom, dict):
             block.arguments = custom.get("input")
         name = next((s["name"] for s in (function, custom) if isinstance(s, dict) and "name" in s), "")
@@ -174,28 +150,15 @@ def _message(text: str, at: int) -> tuple[Message, int]:
     if members.get("tool_calls", (None,))[0] is not None:
         blocks.extend(_calls(text, members["tool_calls"], at))
     blocks.extend(_others(text, members, at))
-    marks = tuple(
-        seconds
-        for part, _, _ in (content[0] if isinstance(content[0], list) else ())
-        if isinstance(part, dict)
-        for seconds in _mark(part)
-    )
     over = blake2b(role.encode(), digest_size=8)
     for block in blocks:
         over.update(f"{block.kind}\0{block.call}\0".encode("utf-8", "surrogatepass"))
         over.update(block.digest)
-    return Message(role, at, end, blocks, over.digest(), marks), end
-
-
-_USER = re.compile(r'"role"\s*:\s*"user"')
-_USER_BYTES = re.compile(_USER.pattern.encode())
+    return Message(role, at, end, blocks, over.digest(), marks(content[0])), end
 
 
 def _key(text: str, start: int) -> str:
-    """What follows the first user's role: many conversations share their instructions, which may be long."""
-    found = _USER.search(text, start)
-    at = found.start() if found else start
-    return f"{NAME}:{text[at : at + WINDOW]}"
+    return openai_common.key(NAME, text, start)
 
 
 _TOOLS = list_of(lambda text, at: fields(text, at, {}))
@@ -212,11 +175,6 @@ def _tools(field: Field) -> list[Tool]:
         name = next((each.get("name") for each in inner if isinstance(each, dict)), "")
         tools.append(Tool(name if isinstance(name, str) else "", start, end))
     return tools
-
-
-def _choice(given: Any) -> Any:
-    """`tool_choice` as an object with a type, which some of its values are here and all are elsewhere."""
-    return {"type": given} if isinstance(given, str) else given
 
 
 def parse(
@@ -251,12 +209,12 @@ def parse(
         raise Malformed("stream is not a boolean")
     model = string(top, "model")
     tools = _tools(top["tools"]) if "tools" in top else []
-    tool_marks = [seconds for members, _, _ in given("tools") or () for seconds in _mark(members)]
+    tool_marks = [seconds for members, _, _ in given("tools") or () for seconds in mark(members)]
     asked = [seconds for message in messages for seconds in message.marks]
     signed = any(block.signed for message in messages for block in message.blocks)
     options: dict[str, Any] = {key: given(key) for key in ("prompt_cache_key", "stream_options") if key in top}
     if given("tool_choice") is not None:
-        options["tool_choice"] = _choice(given("tool_choice"))
+        options["tool_choice"] = choice(given("tool_choice"))
     return Conversation(
         model=model,
         text=text,
@@ -265,7 +223,7 @@ def parse(
         instructions=instructions,
         digests=b"".join([message.digest for message in messages]),
         stream=bool(stream),
-        ttl=_time_to_live(model, given("prompt_cache_retention"), asked),
+        ttl=time_to_live(model, given("prompt_cache_retention"), given("prompt_cache_options"), asked),
         clears=bool(given("transforms")),  # OpenRouter's, of which one takes out the middle
         bound=signed and binds_reasoning(model),
         breakpoints=len(tool_marks) + sum(len(message.marks) for message in everything),
@@ -275,18 +233,9 @@ def parse(
     )
 
 
-def _time_to_live(model: str, retention: Any, marks: list[float]) -> float | None:
-    """What is asked for, or is known of the model. Most servers of this API cache unasked, so None is no refusal."""
-    unasked = RETENTION.get(retention, DAY) if isinstance(retention, str) else kept(model)
-    return max([*marks, *([unasked] if unasked is not None else [])], default=None)
-
-
 def likely_key(body: bytes) -> str:
     """What `key` will probably be, without reading the body."""
-    start = body.find(b"[", body.find(b'"messages"'))
-    found = _USER_BYTES.search(body, max(start, 0))
-    at = found.start() if found else start
-    return f"{NAME}:{body[at : at + 4 * WINDOW].decode('utf-8', 'ignore')[:WINDOW]}"
+    return openai_common.likely_key(NAME, body, max(body.find(b"[", body.find(b'"messages"')), 0))
 
 
 def key(conversation: Conversation) -> str:
@@ -301,23 +250,15 @@ def reports_usage(conversation: Conversation) -> bool:
 
 
 def usage(report: Mapping[str, Any]) -> Usage:
-    """Read a `usage` object. What was read from the cache or written to it is part of `prompt_tokens`; missing is 0.
-
-    Nothing says for how long was written.
-    """
-
-    def number(source: Any, key: str) -> int:
-        got = source.get(key) if isinstance(source, Mapping) else None
-        return got if isinstance(got, int) and not isinstance(got, bool) else 0
-
+    """Read a `usage` object. DeepSeek and Moonshot have words of their own for what was read from the cache."""
     details = report.get("prompt_tokens_details")
-    prompt = number(report, "prompt_tokens")
-    # DeepSeek and Moonshot have words of their own for it.
-    cached = number(details, "cached_tokens") or number(report, "prompt_cache_hit_tokens")
-    read = min(prompt, cached or number(report, "cached_tokens"))
-    written = min(prompt - read, number(details, "cache_write_tokens"))
-    output = number(report, "completion_tokens")
-    return Usage(fresh=prompt - read - written, read=read, written=written, output=output, untold=True)
+    cached = count(details, "cached_tokens") or count(report, "prompt_cache_hit_tokens")
+    return openai_common.usage(
+        count(report, "prompt_tokens"),
+        cached or count(report, "cached_tokens"),
+        count(details, "cache_write_tokens"),
+        count(report, "completion_tokens"),
+    )
 
 
 def whole_usage(payload: Any) -> Usage | None:
@@ -365,33 +306,3 @@ def tool(name: str, description: str, schema: Mapping[str, Any]) -> str:
     """The JSON of a tool definition. `schema` is the JSON schema of its arguments."""
     made = {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
     return json.dumps(made, ensure_ascii=False, separators=(",", ":"))
-
-
-# The words of a refusal that a shorter request cannot have caused.
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|maximum context length|too (?:long|large)|exceeds? (?:the )?(?:context|token|limit)",
-    re.IGNORECASE,
-)
-
-
-def rewrite_may_have_caused(status: int, body: str, *, longer: bool = False) -> bool:
-    """Whether an error answer could be due to what we changed, so that the original is worth one try.
-
-    `longer` says that what was sent is longer than the original.
-    """
-    return (status in (400, 422) and _TOO_LONG.search(body) is None) or (longer and status in (400, 413))
-
-
-def refusal_text(body: str) -> str:
-    """The message of an error answer, without what differs between two equal refusals."""
-    try:
-        error = json.loads(body)["error"]
-        message = error if isinstance(error, str) else error["message"]
-    except (ValueError, KeyError, TypeError):
-        return body
-    return message if isinstance(message, str) else body
-
-
-def says_bound(refusal: str) -> bool:
-    """Whether a refusal says that signed reasoning is bound to what stands before it: Anthropic's words, passed on."""
-    return "bound to a different conversation" in refusal

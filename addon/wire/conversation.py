@@ -78,6 +78,8 @@ class Block:
     """What a CALL is about."""
     arguments: Any = None
     """Decoded arguments of a CALL."""
+    custom: bool = False
+    """A CALL whose arguments are free text, or part of the answer to one, where the API tells such answers apart."""
     error: bool = False
     """A RESULT that reports a failure."""
     flag: tuple[int, int] | None = None
@@ -133,6 +135,8 @@ class Conversation:
     """How many first messages the provider no longer shows the model: it has compacted them."""
     clears: bool = False
     """The client has the provider clear old results or compact by itself, so what is sent may not be what is shown."""
+    compacts: bool = False
+    """It asks for a summary of the conversation."""
     bound: bool = False
     """The model refuses signed reasoning whose prefix changed."""
     breakpoints: int = 0

@@ -49,6 +49,9 @@ class Again:
     A message is a whole JSON object: where the same characters stand, the same message stands. `key` says under what a
     request is found in `recent` (of its text and where its messages start), `message` reads one, and `apart` are the
     roles at the head of the list that the conversation does not have among its messages.
+
+    Where an API spells a message as several objects, those of the roles in `open` may go on behind what stood there. So
+    one is only taken where the message that ended it stands behind it again.
     """
 
     def __init__(
@@ -57,8 +60,9 @@ class Again:
         key: Callable[[str, int], str],
         message: Callable[[str, int], tuple[Message, int]],
         apart: Container[str] = (),
+        open: Container[str] = (),
     ) -> None:
-        self.recent, self.key, self.message, self.apart = recent, key, message, apart
+        self.recent, self.key, self.message, self.apart, self.open = recent, key, message, apart, open
 
     def __call__(self, text: str, at: int) -> tuple[Any, int]:
         if text[at] != "[":
@@ -72,7 +76,8 @@ class Again:
             nonlocal index
             if index < len(known):
                 old = known[index]
-                if text.startswith(source[old.start : old.end], at):
+                last = index + (old.role in self.open)
+                if last < len(known) and text.startswith(source[old.start : known[last].end], at):
                     index += 1
                     end = at + old.end - old.start
                     return (old if old.start == at else replace(old, start=at, end=end)), end

@@ -223,6 +223,8 @@ def test_time_to_live_is_what_is_asked_for_or_known() -> None:
     assert ttl("gpt-4o", prompt_cache_retention="24h") == DAY
     assert ttl("gpt-5.1", prompt_cache_retention="in_memory") == HOUR
     assert ttl("gpt-5.1", prompt_cache_retention=None) == DAY
+    for options, seconds in (({"ttl": "12h"}, DAY), ({"ttl": "30m"}, HOUR), ({}, HOUR), (3, HOUR)):
+        assert ttl("gpt-5.6", prompt_cache_options=options) == seconds
 
 
 def test_cache_marks_are_counted_and_say_how_long() -> None:
@@ -242,6 +244,7 @@ def test_signed_reasoning_is_bound_where_the_model_may_bind_it() -> None:
         (signed, "anthropic/claude-opus-4.8", False),
         (signed, "unheard-of", True),
         ([{"type": "reasoning.encrypted", "data": "x"}], "openai/gpt-6.2", True),
+        ([{"type": "reasoning.encrypted", "data": "x"}], "openai/gpt-5.1", False),
         ([{"type": "reasoning.summary", "summary": "x"}], "openai/gpt-6.2", False),
     ):
         read = parse([user("x"), {"role": "assistant", "content": "y", "reasoning_details": details}], model=model)
