@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.view import Change, Entry, Splice
-from addon.wire.clients import numbered
 from addon.wire.conversation import Act
+from addon.wire.subject import numbered
 
 LEAST_RUN = 240
 """Characters of unchanged lines that a reference must replace at least: about twice its own length."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from addon.mmu.admit import resident
 from addon.mmu.reread import withheld
 from addon.mmu.view import Change, Entry, Splice
-from addon.wire.clients import numbered, says_unchanged
 from addon.wire.conversation import Act, Conversation
+from addon.wire.subject import numbered, says_unchanged
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
-from addon.wire.clients import numbered
 from addon.wire.conversation import Act, Subject
+from addon.wire.subject import numbered
 
 PREFIX = "[mmu page "
 

@@ -18,10 +18,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from addon.mmu.view import Change, Entry, Splice, shown
-from addon.wire.clients import numbered, says_modified
 from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.previews import preview, proves
 from addon.wire.shell import only_reads, plain_read, same_path
+from addon.wire.subject import numbered, says_modified
 
 _REMINDER = re.compile(r"\s*(?:<system-reminder>(?:(?!</?system-reminder>).)*</system-reminder>\s*)?", re.DOTALL)
 

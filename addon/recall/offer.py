@@ -14,7 +14,7 @@ from addon.recall.answer import DESCRIPTION, SCHEMA
 from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 
-PATIENT_CLIENTS = frozenset({"claude-cli"})
+PATIENT_CLIENTS = frozenset({"claude-code"})
 """Clients seen to answer an unknown tool with an error under the same call id, and to go on."""
 
 

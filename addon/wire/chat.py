@@ -19,11 +19,11 @@ from typing import Any
 
 from addon.wire.anthropic import TTL, binds_reasoning
 from addon.wire.chat_rules import RULES as RULES
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
 from addon.wire.read import WINDOW, Again, hashed, list_of, parts, string
 from addon.wire.retention import BREAKPOINT, DAY, RETENTION, kept
 from addon.wire.scan import Field, Malformed, document, fields
+from addon.wire.subject import subject
 from addon.wire.usage import Usage
 
 NAME = "chat"

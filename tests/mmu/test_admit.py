@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from addon.mmu.admit import fold
 from addon.mmu.view import Entry
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Kind
+from addon.wire.subject import subject
 
 
 def entry(text: str, tool: str = "Read", page: str = "p", error: bool = False, **arguments: str) -> Entry:
