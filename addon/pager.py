@@ -146,7 +146,7 @@ class Pager:
             project=told.project,
             client=told.client,
         )
-        way = chosen(settings.recall, name.client, can_relay=can_relay and api.RELAYS)
+        way = chosen(settings.recall, name.client, can_relay=can_relay and api.RELAYS, restores=api.RELAYS)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             # What stands beside a conversation repeats it: it is sent as the provider knows it, and no more is done.

@@ -15,7 +15,7 @@ from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.tokens import Counter
 from addon.mmu.view import View
 from addon.options import OPTIONS, Recall, read
-from addon.recall.offer import chosen, offered
+from addon.recall.offer import offered
 from addon.vocabulary import load
 from addon.wire import anthropic
 from addon.wire.anthropic import parse
@@ -50,7 +50,7 @@ class Planner:
             self.policy,
             self.counter.quick,
             f"line-{len(self.lines)}",
-            offer=offered(anthropic, conversation, chosen(Recall.AUTO, "claude-code", can_relay=True)),
+            offer=offered(anthropic, conversation, Recall.RELAY),
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))
