@@ -28,6 +28,7 @@ from addon.watch.metrics import Metrics
 from addon.wire import clients, rules
 from addon.wire.api import Api
 from addon.wire.apis import APIS, relaying
+from addon.wire.clients import Purpose
 from addon.wire.conversation import Conversation
 from addon.wire.scan import Malformed
 from storage.errors import StoreError
@@ -132,20 +133,26 @@ class Pager:
         `can_relay` says that its response can be carried on when the provider has ended it.
         """
         conversation = await self._parse(api, body, path)
-        session = clients.session(headers)
+        told = clients.told(headers, conversation)
+        begun = any(message.role == "assistant" for message in conversation.messages)
+        if told.purpose is Purpose.AUXILIARY and not begun:
+            raise PassThrough("auxiliary")
         # The same words in another API are another line.
         spelled = "" if api is APIS[0] else f"{api.NAME}:"
         name = Name(
-            tenant=tenant(self._key, headers, conversation.options.get("metadata"), session, path),
+            tenant=tenant(self._key, headers, conversation.options.get("metadata"), told.secret, path),
             opening=spelled + conversation.opening,
             head=spelled + conversation.head,
-            session=session and spelled + session,
-            client=clients.client(headers),
+            session=told.session and spelled + told.session,
+            project=told.project,
+            client=told.client,
         )
-        way = chosen(settings.recall, name.client, can_relay=can_relay and relaying(api) is not None)
+        restores = relaying(api) is not None
+        way = chosen(settings.recall, name.client, can_relay=can_relay and restores, restores=restores)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
-            compacting = conversation.compacts or clients.compacts(headers)
+            # What stands beside a conversation repeats it: it is sent as the provider knows it, and no more is done.
+            compacting = told.purpose in (Purpose.COMPACTION, Purpose.AUXILIARY)
             offer = offered(api, conversation, way)
             request = Request(api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
             return await self._commit(request, relays=way is Recall.RELAY)

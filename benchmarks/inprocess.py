@@ -15,11 +15,10 @@ from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.tokens import Counter
 from addon.mmu.view import View
 from addon.options import OPTIONS, Recall, read
-from addon.recall.offer import chosen, offered
+from addon.recall.offer import offered
 from addon.vocabulary import load
 from addon.wire import anthropic
 from addon.wire.anthropic import parse
-from addon.wire.clients import client
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
 from addon.wire.usage import Usage
@@ -51,7 +50,7 @@ class Planner:
             self.policy,
             self.counter.quick,
             f"line-{len(self.lines)}",
-            offer=offered(anthropic, conversation, chosen(Recall.AUTO, client(self.session.headers()), can_relay=True)),
+            offer=offered(anthropic, conversation, Recall.RELAY),
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, parse(sent))

@@ -12,14 +12,15 @@ unrelated result costs the model turns.
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from addon.mmu.handle import PREFIX
 from addon.mmu.view import Change, Entry, Splice
-from addon.wire.clients import numbered
 from addon.wire.conversation import Act
+from addon.wire.subject import numbered, same, split
 
 LEAST_RUN = 240
 """Characters of unchanged lines that a reference must replace at least: about twice its own length."""
@@ -53,14 +54,19 @@ def resident(entries: Iterable[Entry], splices: Mapping[str, Splice]) -> list[En
 
 
 def _run(source: _Source, there: int, lines: list[tuple[int, str]], here: int) -> int:
-    """Length of the run of equal lines that starts at both places. Line numbers must stay in step with each other."""
+    """Length of the run of equal lines that starts at both places.
+
+    Lines on one side are all numbered or none is; where both sides are, their numbers must stay in step.
+    """
     theirs = source.lines
-    shift = lines[here][0] - theirs[there][0]
-    plain = not lines[here][0] or not theirs[there][0]
+    first, known_first = lines[here][0], theirs[there][0]
+    shift = first - known_first
     length = 0
     while here + length < len(lines) and there + length < len(theirs):
         (number, line), (old, known) = lines[here + length], theirs[there + length]
-        if line != known or (plain and (number or old)) or (not plain and (not old or number - old != shift)):
+        if line != known or bool(number) is not bool(first) or bool(old) is not bool(known_first):
+            break
+        if number and old and number - old != shift:
             break
         length += 1
     return length
@@ -70,12 +76,15 @@ def _reference(source: _Source, there: int, here: int, lines: list[tuple[int, st
     entry = source.entry
     number, old = lines[here][0], source.lines[there][0]
     name = entry.subject.name if entry.subject.act is Act.READ else entry.subject.label
-    if number:
+    if number and old:
         what = f"{name} lines {number}-{number + length - 1}, unchanged since your read above"
         if number != old:
             what += f" (lines {old}-{old + length - 1} there)"
+    elif old:
+        what = f"{length} lines, the same as lines {old}-{old + length - 1} in your read of {name} above"
     else:
-        what = f"{length} lines, the same as lines {there + 1}-{there + length} of the earlier result of {name}"
+        lines_here = f"lines {number}-{number + length - 1}" if number else f"{length} lines"
+        what = f"{lines_here}, the same as lines {there + 1}-{there + length} of the earlier result of {name}"
     return f"{PREFIX}{entry.page}: {what}]"
 
 
@@ -89,9 +98,7 @@ def fold(entry: Entry, earlier: Iterable[Entry]) -> Fold | None:
         return None
     subject = entry.subject
     sources = [
-        _Source(e, numbered(e.block.text.split("\n")))
-        for e in earlier
-        if e.subject.act is subject.act and e.subject.name == subject.name and subject.name and not e.block.error
+        _Source(e, numbered(split(e.block.text)[0])) for e in earlier if same(e.subject, subject) and not e.block.error
     ]
     if not sources:
         return None
@@ -101,11 +108,14 @@ def fold(entry: Entry, earlier: Iterable[Entry]) -> Fold | None:
             if len(places[line]) < CANDIDATES:
                 places[line].append((source, at))
 
-    raw = entry.block.text.split("\n")
-    lines = numbered(raw)
-    out: list[str] = []
+    raw, between = split(entry.block.text)
+    escaped = between != "\n"
+    # The first and the last hold what stands around them in the JSON.
+    at, end = (1, len(raw) - 1) if escaped else (0, len(raw))
+    lines = numbered(raw)[:end]
+    out = raw[:at]
     needs: dict[str, None] = {}
-    folded = at = 0
+    folded = 0
     while at < len(lines):
         best: tuple[int, _Source, int] | None = None
         for source, there in places.get(lines[at][1], ()):
@@ -114,8 +124,10 @@ def fold(entry: Entry, earlier: Iterable[Entry]) -> Fold | None:
                 best = length, source, there
         if best is not None:
             length, source, there = best
-            size = sum(len(line) + 1 for line in raw[at : at + length])
+            size = sum(len(line) + len(between) for line in raw[at : at + length])
             reference = _reference(source, there, at, lines, length)
+            if escaped:
+                reference = json.dumps(reference, ensure_ascii=False)[1:-1]  # it stands in a string, as the lines do
             if size >= max(LEAST_RUN, 2 * len(reference)):
                 out.append(reference)
                 needs[source.entry.anchor] = None
@@ -128,7 +140,7 @@ def fold(entry: Entry, earlier: Iterable[Entry]) -> Fold | None:
             continue
         out.append(raw[at])
         at += 1
-    text = "\n".join(out)
+    text = between.join([*out, *raw[end:]])
     if len(entry.block.text) - len(text) < LEAST_SAVED:
         return None
     return Fold(text, tuple(needs), folded)

@@ -161,7 +161,7 @@ def victims(
     for anchor, s in splices.items():
         for needed in s.needs:
             dependents[needed].append(anchor)
-    subjects = stands_for(table, splices)
+    subjects = stands_for(table)
     refaulted = refault_distances(table, splices, subjects)
 
     old: dict[str, bool] = {}

@@ -3,7 +3,8 @@
 An *implicit* fault shows in the transcript alone: the model reads a file again, or repeats a command, whose earlier
 result was evicted. The bytes come back through the client's own tool, so nothing has to be served; what the fault tells
 is that the eviction was premature. A page is matched to a re-read by path and by content lines, not by range: agents
-read other ranges of a known file all the time, and those need nothing that was evicted.
+read other ranges of a known file all the time, and those need nothing that was evicted. It does not matter whether a
+tool or a shell read it.
 
 Some clients answer a second read with "unchanged since last read" in place of the file, or show no more than a preview
 of it. When the earlier result is no longer resident that answer would point at nothing, or the rest would stand
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from addon.mmu.admit import resident
 from addon.mmu.reread import withheld
 from addon.mmu.view import Change, Entry, Splice
-from addon.wire.clients import numbered, says_unchanged
 from addon.wire.conversation import Act, Conversation
+from addon.wire.subject import numbered, same, says_unchanged, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,8 @@ class Fault:
 
 def _lines(entry: Entry) -> set[str]:
     """The content lines that say something."""
-    lines = (line.strip() for _, line in numbered(entry.block.text.split("\n")))
+    lines = (line.strip() for _, line in numbered(split(entry.block.text)[0]))
     return {line for line in lines if len(line) > 3}
-
-
-def _same(one: Entry, other: Entry) -> bool:
-    return bool(one.subject.name) and one.subject.act is other.subject.act and one.subject.name == other.subject.name
 
 
 def _gone(entry: Entry, splices: Mapping[str, Splice]) -> bool:
@@ -49,31 +46,34 @@ def _gone(entry: Entry, splices: Mapping[str, Splice]) -> bool:
 
 
 def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> list[Fault]:
-    """Evicted pages that results which just arrived bring back. Each arrival faults on a page at most once.
+    """Evicted pages that results which just arrived bring back. Each arrival faults on a page at most once, and not on
+    what one before it has brought.
 
     A command faults on its newest evicted result. A read faults on every evicted page of its path of which at least
-    half the lines (or half of what was read, if that is less) come again and stand in no resident result.
+    half the lines (or half of what was read, if that is less) come again and stand in no resident or newer result.
     """
     known = list(earlier)
     out: list[Fault] = []
     for entry in arrived:
         if entry.block.error or entry.recalled:
             continue  # recalls are counted where they are answered
-        gone = [e for e in known if _same(e, entry) and _gone(e, splices)]
+        alike = [e for e in known if same(e.subject, entry.subject)]
+        gone = [e for e in alike if _gone(e, splices)]
+        known.append(entry)
         if not gone:
             continue
         if entry.subject.act is Act.READ:
             here: set[str] = set()
-            for other in resident((e for e in known if _same(e, entry)), splices):
+            for other in resident(alike, splices):
                 here |= _lines(other)
             wanted = _lines(entry) - here
-            for e in gone:
+            for e in reversed(gone):
                 lines = _lines(e)
                 back = len(wanted & lines)
                 if back and 2 * back >= min(len(lines), len(wanted)):
                     out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
                     wanted -= lines
-        elif not resident((e for e in known if _same(e, entry)), splices):
+        elif not resident(alike, splices):
             e = gone[-1]
             out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
     return out
@@ -87,9 +87,12 @@ def unserved(
 
 
 def _unchanged(entry: Entry, earlier: Sequence[Entry], splices: Mapping[str, Splice]) -> Entry | None:
-    if entry.subject.act is not Act.READ or not says_unchanged(entry.block.text):
+    about = entry.subject
+    if about.act is not Act.READ or about.run or not says_unchanged(entry.block.text):
         return None
-    for before in reversed([e for e in earlier if _same(e, entry) and not e.block.error]):
+    # It speaks of what the same tool has shown, not of lines that a shell printed since.
+    reads = [e for e in earlier if not e.subject.run and same(e.subject, about) and not e.block.error]
+    for before in reversed(reads):
         found = splices.get(before.anchor)
         if not says_unchanged(before.block.text):
             return before if _gone(before, splices) else None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
-from addon.wire.clients import numbered
 from addon.wire.conversation import Act, Subject
+from addon.wire.subject import numbered, split
 
 PREFIX = "[mmu page "
 
@@ -66,14 +66,14 @@ def preview(subject: Subject, text: str) -> list[str]:
 
 def span(text: str) -> str:
     """Which lines a numbered file read shows (`lines 40-99`), or how many lines there are."""
-    lines = text.split("\n")
+    lines, _ = split(text)
     numbers = [number for number, _ in numbered(lines) if number]
     return f"lines {numbers[0]}-{numbers[-1]}" if numbers else f"{len(lines):,} lines"
 
 
 def handle(page: str, subject: Subject, text: str, tool: str = "") -> str:
     """The text that stands in for the page `page` of `text`. `tool` is the tool that gives it back, if there is one."""
-    again = "reading it again" if subject.act is Act.READ else "running it again"
+    again = "reading it again" if subject.act is Act.READ and not subject.run else "running it again"
     again = f"{tool}(page) or {again}" if tool else again
     size = len(text.encode("utf-8", "surrogatepass"))
     head = (

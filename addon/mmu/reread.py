@@ -18,30 +18,30 @@ import re
 from collections.abc import Mapping, Sequence
 
 from addon.mmu.view import Change, Entry, Splice, shown
-from addon.wire.clients import numbered, says_modified
 from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.previews import preview, proves
-from addon.wire.shell import only_reads, plain_read, same_path
+from addon.wire.shell import PlainRead, only_reads, plain_read, same_path
+from addon.wire.subject import numbered, says_modified
 
 _REMINDER = re.compile(r"\s*(?:<system-reminder>(?:(?!</?system-reminder>).)*</system-reminder>\s*)?", re.DOTALL)
 
 
-def file_of(subject: Subject) -> str:
-    """The path of the one file that a call shows, "" where it shows none or more."""
-    if subject.act is Act.READ:
-        return subject.name
-    found = plain_read(subject.name.partition(" ")[2]) if subject.act is Act.RUN else None
-    return found.path if found is not None else ""
+def _plain(subject: Subject) -> PlainRead | None:
+    """How a shell shows the file; None for another tool's read, and where it is not certain."""
+    return plain_read(subject.run.partition(" ")[2])
 
 
 def _whole(subject: Subject, text: str) -> str | None:
-    """The file that a result shows, without numbers where they count from line 1; None if that is not certain.
+    """The file that a read shows, without numbers where they count from line 1; None if that is not certain.
 
     What stands behind the last numbered line is not the file's, and is only left out if it is a client's reminder.
     """
-    run = plain_read(subject.name.partition(" ")[2]) if subject.act is Act.RUN else None
-    if run is not None and not run.numbers:
-        return text
+    if subject.run:
+        run = _plain(subject)
+        if run is None or not run.whole:
+            return None
+        if not run.numbers:
+            return text
     lines = text.split("\n")
     split = numbered(lines)
     last = next((at for at, (number, _) in enumerate(split) if number != at + 1), len(split))
@@ -54,15 +54,17 @@ def _whole(subject: Subject, text: str) -> str | None:
 
 def _printed(subject: Subject, before: Entry) -> str | None:
     """What a call would have printed if the file is as `before` showed it; None where that is not known."""
-    text = before.block.text
-    if subject.act is Act.READ:
-        return text if before.subject.act is Act.READ and before.subject.name == subject.name else None
-    run = plain_read(subject.name.partition(" ")[2])
-    if run is None:
-        same = before.subject.act is Act.RUN and before.subject.name == subject.name
-        return text if same and only_reads(subject.name, checks=False) else None
-    path = file_of(before.subject)
-    whole = _whole(before.subject, text) if path and same_path(path, run.path) else None
+    text, known = before.block.text, before.subject
+    if subject.act is not known.act:
+        return None
+    if subject.act is not Act.READ:
+        return text if known.name == subject.name and only_reads(subject.name, checks=False) else None
+    if known.run == subject.run and known.name == subject.name:
+        return text
+    run = _plain(subject)
+    if run is None or not run.whole or not same_path(known.name, subject.name):
+        return None
+    whole = _whole(known, text)
     if whole is None or not run.numbers:
         return whole
     return "\n".join(f"{n:>6}\t{line}" for n, line in enumerate(whole.removesuffix("\n").split("\n"), 1))
@@ -70,7 +72,7 @@ def _printed(subject: Subject, before: Entry) -> str | None:
 
 def _may_differ(conversation: Conversation, before: Entry, entry: Entry) -> bool:
     """Whether anything from the call of `before` on can have changed what the call of `entry` shows."""
-    path = file_of(entry.subject)
+    path = entry.subject.name if entry.subject.act is Act.READ else ""
     for number in range(len(conversation.messages) - 1, -1, -1):
         reached = False
         for block in conversation.messages[number].blocks:

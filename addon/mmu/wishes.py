@@ -47,7 +47,9 @@ def read(arguments: Any) -> Wishes:
 
 def names(subject: Subject, name: str) -> bool:
     """Whether a result of this subject is meant by a name: its path or the end of it, or its command."""
-    return subject.name == name or subject.name.endswith((f"/{name}", f" {name}")) or subject.label == name
+    ends = (f"/{name}", f" {name}")
+    known = (subject.name, subject.run, subject.label)
+    return bool(name) and (name in known or subject.name.endswith(ends) or subject.run.endswith(ends[1]))
 
 
 @dataclass(frozen=True, slots=True)

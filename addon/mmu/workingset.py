@@ -11,9 +11,11 @@ cyclic scan faults at most once a file.
 
 from __future__ import annotations
 
+import posixpath
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from addon.mmu.reread import file_of
 from addon.mmu.view import Change, Splice, Table
 from addon.wire.conversation import Act, Subject
 from addon.wire.shell import same_path
@@ -22,19 +24,28 @@ PIN = 20
 """Requests for which an edit keeps the pages of its file resident."""
 
 
-def stands_for(table: Table, splices: Mapping[str, Splice]) -> list[Subject]:
-    """What each entry counts as: its own subject, or the read of a file where that is served in place of a preview."""
-    paths = {e.subject.name for e in table.entries if e.subject.act is Act.READ} | table.edits.keys()
-    out: list[Subject] = []
-    for entry in table.entries:
-        about, found = entry.subject, splices.get(entry.anchor)
-        if about.act is Act.RUN and found is not None and found.change is Change.SERVE:
-            path = file_of(about)
-            if path:
-                known = next((p for p in paths if same_path(p, path)), path)
-                about = Subject(Act.READ, known, about.label)
-        out.append(about)
-    return out
+def stands_for(table: Table) -> list[Subject]:
+    """What each entry counts as. Paths that may name one file are one: a shell's is often relative.
+
+    A path that could be that of several files is left as it is.
+    """
+    reads = {e.subject.name for e in table.entries if e.subject.act is Act.READ}
+    by_end: dict[str, list[str]] = defaultdict(list)
+    for path in sorted({*table.edits, *(path for path in reads if path.startswith("/"))}):
+        by_end[posixpath.basename(path)].append(path)
+
+    def known(path: str) -> str:
+        if path in table.edits:
+            return path
+        alike = [other for other in by_end[posixpath.basename(path)] if same_path(other, path)]
+        edited = [other for other in alike if other in table.edits]
+        return next((found[0] for found in (edited, alike) if len(found) == 1), path)
+
+    names = {path: known(path) for path in reads}
+    return [
+        replace(e.subject, name=names[e.subject.name]) if e.subject.act is Act.READ else e.subject
+        for e in table.entries
+    ]
 
 
 def last_access(table: Table, subjects: Sequence[Subject]) -> list[int]:

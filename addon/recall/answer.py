@@ -21,7 +21,7 @@ from addon.mmu.handle import PREFIX
 from addon.mmu.page import asked
 from addon.mmu.wishes import Wishes
 from addon.mmu.wishes import read as read_wishes
-from addon.wire.clients import numbered
+from addon.wire.subject import numbered
 
 DESCRIPTION = (
     f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "

@@ -14,15 +14,21 @@ from addon.recall.answer import DESCRIPTION, SCHEMA
 from addon.wire.api import Api
 from addon.wire.conversation import Conversation
 
-PATIENT_CLIENTS = frozenset({"claude-cli"})
-"""Clients seen to answer an unknown tool with an error under the same call id, and to go on."""
+PATIENT_CLIENTS = frozenset({"claude-code", "cline", "codex", "gemini-cli", "opencode", "pi", "qwen-code"})
+"""Clients seen to answer an unknown tool with an error under the same call id, and to go on. Of the others,
+mini-swe-agent gives up after three such calls, and gptme ends its session."""
+
+FORGETFUL_CLIENTS = frozenset({"opencode"})
+"""Those of them that make another call of it in their transcript: what was asked for is then only known from here."""
 
 
-def chosen(wanted: Recall, client: str, *, can_relay: bool) -> Recall:
-    """The way for one client: RELAY, PATCH or OFF. `can_relay` says whether responses can be carried on."""
+def chosen(wanted: Recall, client: str, *, can_relay: bool, restores: bool) -> Recall:
+    """The way for one client: RELAY, PATCH or OFF. `can_relay` says whether responses can be carried on, `restores`
+    whether calls can be put back into a transcript as the model made them."""
     if wanted in (Recall.AUTO, Recall.RELAY) and can_relay:
         return Recall.RELAY
-    if wanted is Recall.PATCH or (wanted is Recall.AUTO and client in PATIENT_CLIENTS):
+    patient = client in PATIENT_CLIENTS and (restores or client not in FORGETFUL_CLIENTS)
+    if wanted is Recall.PATCH or (wanted is Recall.AUTO and patient):
         return Recall.PATCH
     return Recall.OFF
 

@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
 from addon.wire.read import WINDOW, Again, hashed, list_of, parts, string
 from addon.wire.rules import RULES as RULES
 from addon.wire.scan import Field, Malformed, document, fields, items, value
+from addon.wire.subject import subject
 from addon.wire.usage import Usage
 
 NAME = "messages"

@@ -19,7 +19,6 @@ from typing import Any
 from addon.wire import openai_common
 from addon.wire.binding import binds_reasoning
 from addon.wire.chat_rules import RULES as RULES
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
 from addon.wire.openai_common import MARKS, arguments, choice, count, digest_members, mark, marks, time_to_live
 from addon.wire.openai_errors import refusal_text as refusal_text
@@ -27,6 +26,7 @@ from addon.wire.openai_errors import rewrite_may_have_caused as rewrite_may_have
 from addon.wire.openai_errors import says_bound as says_bound
 from addon.wire.read import Again, hashed, list_of, parts, string
 from addon.wire.scan import Field, Malformed, document, fields
+from addon.wire.subject import subject
 from addon.wire.usage import Usage
 
 NAME = "chat"

@@ -54,6 +54,8 @@ class Subject:
     """The path of a file; otherwise the tool with its arguments."""
     label: str
     """For people and models: tool and main argument, one line."""
+    run: str = ""
+    """Where a shell shows the file: the tool, a blank and the command. "" where a tool made for it does."""
 
 
 @dataclass(slots=True)

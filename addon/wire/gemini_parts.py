@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Kind, Message
 from addon.wire.gemini_calls import NO_ID
 from addon.wire.read import hashed, list_of, string
 from addon.wire.scan import SPACE, Field, Malformed, Reader, fields, value
+from addon.wire.subject import subject
 
 ROLES = {"": "user", "function": "user", "model": "assistant"}
 """A content without a role is the user's."""

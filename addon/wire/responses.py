@@ -24,7 +24,6 @@ from typing import Any
 
 from addon.wire import openai_common
 from addon.wire.binding import binds_reasoning
-from addon.wire.clients import subject
 from addon.wire.conversation import Block, Conversation, Kind, Message, Tool
 from addon.wire.openai_common import MARKS, arguments, choice, count, digest_members, mark, marks, time_to_live
 from addon.wire.openai_errors import refusal_text as refusal_text
@@ -33,6 +32,7 @@ from addon.wire.openai_errors import says_bound as says_bound
 from addon.wire.read import Again, hashed, list_of, parts, string
 from addon.wire.responses_rules import RULES as RULES
 from addon.wire.scan import Elsewhere, Field, Malformed, Reader, document, fields, skip, value
+from addon.wire.subject import subject
 from addon.wire.usage import Usage
 
 NAME = "responses"

@@ -1,4 +1,4 @@
-"""What a shell command does to files: whether it prints just one, and whether it can have changed any.
+"""What a shell command does to files: whether it prints just one, or lines of it, and whether it can have changed any.
 
 Both err on the side of doubt: what is not known by name here may have changed something.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PlainRead:
-    """A command that prints one file, whole."""
+    """A command that prints one file or lines of it, and nothing else."""
 
     path: str
     """Normalised; relative to where the shell is unless it begins with a slash."""
     numbers: bool
     """`cat -n`: six characters of line number and a tab before every line."""
+    whole: bool = True
+    """All of its lines, as they are."""
 
 
 _OPERATORS = ";&|<>()"
@@ -58,6 +60,10 @@ _CHECKS = (
 """First words of commands that say something else every time, but leave sources alone."""
 
 _RANGE = re.compile(r"[\d,$ ]+p")
+_QUOTED_RANGE = re.compile(r"'[\d,$ ]+p'")
+_SHOWS = re.compile(r"\b(?:cat|nl|head|tail|sed)\b")
+_COUNT = re.compile(r"[-+]?\d+")
+_COUNTED = re.compile(r"-n[-+]?\d+|-\d+")
 _FINDS_AND_WRITES = re.compile(r"-(?:delete|exec|execdir|ok|okdir|fprint.*|fls)")
 _SORTS_INTO = re.compile(r"-[a-zA-Z]*o.*|--output.*")
 
@@ -96,29 +102,59 @@ def _commands(line: str) -> list[tuple[str, list[str]]] | None:
     return out
 
 
-def plain_read(line: str) -> PlainRead | None:
-    """The one file that `cat FILE`, `cat -n FILE` or `cd FOLDER && cat FILE` prints; None for any other command."""
-    if "cat" not in line or _EXPANDED.search(line):
+def _shows(words: list[str]) -> tuple[str, bool, bool] | None:
+    """The file that a simple command shows ("" for what is piped into it), with numbers or not, whole or not."""
+    if not words:
+        return None
+    program, arguments = words[0], words[1:]
+    taken = 0
+    if program == "cat":
+        taken = int(arguments[:1] == ["-n"])
+    elif program == "nl":
+        if arguments[:1] != ["-ba"]:
+            return None
+        taken = 1
+    elif program in ("head", "tail"):
+        if arguments[:1] == ["-n"] and _COUNT.fullmatch(" ".join(arguments[1:2])):
+            taken = 2
+        elif arguments and _COUNTED.fullmatch(arguments[0]):
+            taken = 1
+    elif program == "sed":
+        if arguments[:1] != ["-n"] or not _RANGE.fullmatch(" ".join(arguments[1:2])):
+            return None
+        taken = 2
+    else:
+        return None
+    files = arguments[taken:]
+    if len(files) > 1 or any(not file or file.startswith("-") for file in files):
+        return None
+    # `nl` leaves out lines that it takes for the marks of its own page breaks.
+    return "".join(files), program == "nl" or (program == "cat" and taken > 0), program == "cat"
+
+
+def plain_read(line: str, folder: str = "") -> PlainRead | None:
+    """The one file that a command prints, which runs in `folder`: `cat`, `nl -ba`, `head`, `tail` or `sed -n 3,9p` of
+    it, in another folder after `cd FOLDER &&`, piped into more of them. None for any other command."""
+    if not _SHOWS.search(line) or _EXPANDED.search(_QUOTED_RANGE.sub("", line)):
         return None
     commands = _commands(line)
     if commands is None:
         return None
-    folder = ""
-    if len(commands) == 2 and commands[1][0] == "&&":
+    if len(commands) > 1 and commands[1][0] == "&&":
         words = commands[0][1]
         if len(words) != 2 or words[0] != "cd" or words[1].startswith("-"):
             return None
-        folder = words[1]
-        commands = commands[1:]
-    if len(commands) != 1:
+        folder = posixpath.join(folder, words[1])
+        commands = [("", commands[1][1]), *commands[2:]]
+    shown = [_shows(words) for _, words in commands]
+    first = shown[0]
+    if first is None or not first[0] or any(operator != "|" for operator, _ in commands[1:]):
         return None
-    words = commands[0][1]
-    numbers = words[1:2] == ["-n"]
-    files = words[2:] if numbers else words[1:]
-    if words[:1] != ["cat"] or len(files) != 1 or not files[0] or files[0].startswith("-"):
-        return None
-    path = posixpath.join(folder, files[0])
-    return None if ".." in path.split("/") else PlainRead(posixpath.normpath(path), numbers)
+    if any(later is None or later[0] or later[1] for later in shown[1:]):
+        return None  # of another file, or with numbers that are not the file's
+    path = posixpath.join(folder, first[0])
+    whole = first[2] and len(shown) == 1
+    return None if ".." in path.split("/") else PlainRead(posixpath.normpath(path), first[1], whole)
 
 
 def same_path(one: str, other: str) -> bool:

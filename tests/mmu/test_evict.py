@@ -171,6 +171,57 @@ def test_an_implicit_fault_is_seen_once_and_keeps_the_next_copy_longer() -> None
         assert "t12" not in evicted(session.request())
 
 
+def test_a_shells_read_of_an_evicted_file_is_a_fault_and_the_other_way_round() -> None:
+    text = LONG.replace("\t", " | ")
+    bare = "\n".join(line.partition("\t")[2] for line in LONG.split("\n"))
+    tool, shell = ("Read", {"file_path": "/w/src/a.py"}), ("Bash", {"command": "cd src && sed -n '1,90p' a.py"})
+    for first, second in (((*tool, text), (*shell, bare)), ((*shell, bare), (*tool, text))):
+        session = Session()
+        session.call(*first)
+        session.request()
+        play(session, 5)
+        session.call(*bash(5), idle=4000)
+        assert "t1" in evicted(session.request())
+        session.call(*second)
+        assert [f.anchor.partition("#")[0] for f in session.request().faults] == ["t1"]
+
+
+def test_a_file_that_comes_twice_at_once_is_one_fault() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    session.request()
+    play(session, 5)
+    session.call(*bash(5), idle=4000)
+    session.request()
+    session.call("Read", {"file_path": "a.py"}, LONG)
+    use = {"type": "tool_use", "id": "again", "name": "Bash", "input": {"command": "cat a.py"}}
+    session.messages[-2]["content"].append(use)
+    session.messages[-1]["content"].append({"type": "tool_result", "tool_use_id": "again", "content": LONG})
+    assert len(session.request().faults) == 1
+
+
+def test_an_edit_by_path_pins_what_a_shell_read_by_a_relative_one() -> None:
+    for path, stays in (("/w/src/a.py", True), ("/w/src/b.py", False)):
+        session = Session()
+        session.call("Bash", {"command": "cat src/a.py"}, LONG)
+        session.call("Edit", {"file_path": path, "old_string": "x"}, "done")
+        session.request()
+        play(session, 5)
+        session.call(*bash(5), idle=4000)
+        assert ("t1" not in evicted(session.request())) is stays
+
+
+def test_a_relative_path_that_could_be_two_files_is_neither() -> None:
+    session = Session()
+    session.call("Bash", {"command": "cat a.py"}, LONG)
+    session.call("Edit", {"file_path": "/w/a.py", "old_string": "x"}, "done")
+    session.call("Edit", {"file_path": "/x/a.py", "old_string": "x"}, "done")
+    session.request()
+    play(session, 5)
+    session.call(*bash(5), idle=4000)
+    assert "t1" in evicted(session.request())
+
+
 def test_a_repeated_command_faults_on_its_evicted_result() -> None:
     session = Session()
     session.call("Bash", {"command": "make all"})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from addon.mmu.handle import handle
 from addon.mmu.page import page_id
-from addon.wire.clients import subject
+from addon.wire.subject import subject
 
 CODE = "\n".join(
     f"{n}\t{line}"

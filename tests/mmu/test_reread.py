@@ -76,6 +76,7 @@ def test_the_page_takes_the_place_of_a_preview_and_is_a_fault_once() -> None:
         (READ + f"\n701\t{REMINDER}", f"cat {PATH}", PREVIEW),
         (READ + REMINDER, f"cat {PATH}", PREVIEW),
         (FILE, f"cat {PATH}", PREVIEW),
+        (READ, f"cat {PATH} 2>/dev/null", PREVIEW),
     ],
 )
 def test_other_ways_to_print_that_file(first: str, command: str, text: str) -> None:
@@ -90,6 +91,9 @@ def test_other_ways_to_print_that_file(first: str, command: str, text: str) -> N
         (READ, "cd /x && cat src/app.py", PREVIEW),
         (READ, f"cat {PATH} {PATH}", PREVIEW),
         (READ, f"head -c 90000 {PATH}", PREVIEW),
+        (READ, f"head -n 9000 {PATH}", PREVIEW),
+        (READ, f"sed -n '1,9000p' {PATH}", PREVIEW),
+        (READ, f"cat {PATH} | head -n 9000", PREVIEW),
         (READ, f"cat -n {PATH}", PREVIEW),
         (READ, f"cat {PATH}", spilled(FILE, 12_345)),
         (READ, f"cat {PATH}", PREVIEW.replace("function_7(", "function_x(")),
@@ -108,6 +112,52 @@ def test_on_any_doubt_the_preview_stays(first: str, command: str, text: str) -> 
     assert served(made) == 0
     assert made.new == []
     assert session.text(session.calls) == text
+
+
+@pytest.mark.parametrize(
+    ("command", "again", "expected"),
+    [
+        ("cat", "cat", 1),
+        ("cat", "cd /w && cat src/app.py", 1),
+        ("sed -n '1,900p'", "sed -n '1,900p'", 1),
+        ("sed -n '1,900p'", "cat", 0),
+        ("head -n 900", "cat", 0),
+        ("cat", "head -n 900", 0),
+        ("head -n 900", "tail -n 900", 0),
+    ],
+)
+def test_a_shells_own_earlier_read(command: str, again: str, expected: int) -> None:
+    """A part of a file may happen to be all of it, but that is not certain."""
+    session = Session()
+    session.call("Bash", {"command": f"{command} {PATH}"}, FILE)
+    session.request()
+    quiet(session, 25)
+    quiet(session, 1, idle=4000)
+    made = reread(session, command=again if "src" in again else f"{again} {PATH}")
+    assert served(made) == expected
+    assert len(made.faults) == 1
+
+
+@pytest.mark.parametrize(("shows", "expected"), [("r.output", 1), ("r.output.trim()", 0)])
+def test_a_program_that_shows_what_a_command_printed(shows: str, expected: int) -> None:
+    """What it makes of the output is not known, so only the output itself is the file."""
+    session = Session()
+    program = f'const r = await tools.exec_command({{cmd:"cat {PATH}"}}); text({shows})'
+    session.call("exec", {}, FILE)
+    session.messages[-2]["content"][0]["input"] = program
+    session.request()
+    quiet(session, 25)
+    quiet(session, 1, idle=4000)
+    assert served(reread(session)) == expected
+
+
+def test_unchanged_speaks_of_the_tools_own_read() -> None:
+    session = away()
+    session.call("Bash", {"command": f"head -n 3 {PATH}"}, "\n".join(FILE.split("\n")[:3]))
+    session.request()
+    session.call("Read", {"file_path": PATH}, "File unchanged since last read. The content is still current.")
+    assert served(session.request()) == 1
+    assert session.text(session.calls) == READ
 
 
 @pytest.mark.parametrize(
@@ -176,7 +226,8 @@ def test_a_resident_copy_is_enough() -> None:
     session = Session()
     session.call("Read", {"file_path": PATH}, READ)
     session.request()
-    assert reread(session).new == []
+    assert served(reread(session)) == 0
+    assert "the same as lines 1-" in session.text(2)
     session = away()
     session.call("Read", {"file_path": PATH}, READ)
     session.request()

@@ -39,6 +39,10 @@ def test_a_name_is_a_path_its_end_or_a_command() -> None:
     assert [names(run, n) for n in ("pytest -q", "bash pytest -q", "Bash pytest -q", "-q", "ytest -q", "pytest")] == [
         True, True, True, True, False, False,
     ]  # fmt: skip
+    shell = Subject(Act.READ, "src/app.py", "Bash cat src/app.py", "bash cat src/app.py")
+    assert [names(shell, n) for n in ("src/app.py", "app.py", "cat src/app.py", "Bash cat src/app.py", "at", "")] == [
+        True, True, True, True, False, False,
+    ]  # fmt: skip
 
 
 def conversation(*messages: tuple[str, Any]) -> Conversation:

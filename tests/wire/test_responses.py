@@ -227,7 +227,7 @@ def test_other_calls_of_the_clients() -> None:
         ("c1", "local_shell"), ("c2", "apply_patch"), ("c3", "computer"), ("c4", "shell"),
     ]  # fmt: skip
     names = [b.about and (b.about.act, b.about.name) for b in blocks]
-    assert names[:2] == [(Act.RUN, "local_shell cat 'a b'"), (Act.EDIT, "a.py")]
+    assert names[:2] == [(Act.READ, "a b"), (Act.EDIT, "a.py")]
     assert names[3] == (Act.RUN, "shell ls -l")
     assert blocks[0].arguments == shell
     assert [(b.kind, b.call, b.text) for b in read.messages[2].blocks] == [(Kind.RESULT, "c1", "x")]

@@ -17,9 +17,35 @@ from addon.wire.shell import PlainRead, only_reads, plain_read, same_path
         ("cd /w && cat src/a.py", PlainRead("/w/src/a.py", False)),
         ("cd '/my w' && cat -n a.py", PlainRead("/my w/a.py", True)),
         ("cd /elsewhere && cat /w/a.py", PlainRead("/w/a.py", False)),
+        ("head a.py", PlainRead("a.py", False, False)),
+        ("head -n 40 a.py", PlainRead("a.py", False, False)),
+        ("head -40 a.py", PlainRead("a.py", False, False)),
+        ("tail -n +40 a.py", PlainRead("a.py", False, False)),
+        ("tail -n40 a.py", PlainRead("a.py", False, False)),
+        ("sed -n '10,90p' a.py", PlainRead("a.py", False, False)),
+        ("sed -n '10,$p' a.py", PlainRead("a.py", False, False)),
+        ("sed -n 10p a.py", PlainRead("a.py", False, False)),
+        ("nl -ba a.py", PlainRead("a.py", True, False)),
+        ("cd /w && nl -ba src/a.py | sed -n '1,200p'", PlainRead("/w/src/a.py", True, False)),
+        ("cat a.py | head", PlainRead("a.py", False, False)),
+        ("cat -n a.py | tail -n +5 | head -n 7", PlainRead("a.py", True, False)),
+        ("cat a.py 2>/dev/null", PlainRead("a.py", False)),
         ("cat a.py b.py", None),
+        ("head a.py b.py", None),
+        ("cat a.py | head b.py", None),
+        ("sed -n '10,90p' a.py | cat -n", None),
+        ("cat a.py | grep x", None),
+        ("cat a.py | tee b.py", None),
+        ("cat a.py || head b.py", None),
+        ("head -n a.py", None),
+        ("tail -f a.py", None),
+        ("nl a.py", None),
+        ("sed 's/a/b/' a.py", None),
+        ("sed -i '1,2p' a.py", None),
+        ("sed -n '1,2p;w b.py' a.py", None),
+        ('sed -n "1,$p" a.py', None),
+        ("head", None),
         ("cat -A a.py", None),
-        ("cat a.py | head", None),
         ("cat a.py; ls", None),
         ("cat a.py\nls", None),
         ("cat a.py > b.py", None),
@@ -42,6 +68,12 @@ from addon.wire.shell import PlainRead, only_reads, plain_read, same_path
 )
 def test_plain_reads(command: str, expected: PlainRead | None) -> None:
     assert plain_read(command) == expected
+
+
+def test_a_relative_path_is_in_the_folder_that_the_command_runs_in() -> None:
+    assert plain_read("cat a.py", "/w") == PlainRead("/w/a.py", False)
+    assert plain_read("cd src && cat a.py", "/w") == PlainRead("/w/src/a.py", False)
+    assert plain_read("cat /x/a.py", "/w") == PlainRead("/x/a.py", False)
 
 
 @pytest.mark.parametrize(
