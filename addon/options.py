@@ -54,7 +54,7 @@ class Settings:
     sockets: Sockets = Sockets.REFUSE
     header_clock: bool = False
     hosts: tuple[str, ...] = ()
-    """More hosts (or host:port) whose Messages and Chat Completions calls are managed."""
+    """More hosts (or host:port) whose calls are managed."""
 
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -65,7 +65,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_websocket": ("refuse", "refuse (Codex then sends requests, that can be managed) or observe (as it is)."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
-    "mmu_hosts": ("", "More hosts that speak Messages or Chat Completions: gateway.example.com,localhost:8080."),
+    "mmu_hosts": ("", "More hosts that speak one of the APIs: gateway.example.com,localhost:8080."),
 }
 
 _FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")

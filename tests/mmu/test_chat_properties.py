@@ -85,7 +85,8 @@ def test_a_played_session_folds_evicts_answers_and_serves() -> None:
 def decisions(made: Plan) -> tuple[Any, ...]:
     """What was decided, with the results named by their order, as call ids differ."""
     rank = {entry.anchor: n for n, entry in enumerate(made.table.entries)}
-    new = sorted((rank.get(s.anchor, -1), s.change.value, "" if s.change is Change.TOOL else s.text) for s in made.new)
+    spelled = (Change.TOOL, Change.RELAY)  # by each API in its own words
+    new = sorted((rank.get(s.anchor, -1), s.change.value, "" if s.change in spelled else s.text) for s in made.new)
     standing = sorted((rank.get(a, -1), s.change.value) for a, s in made.splices.items())
     hidden = sum(s.change is Change.RELAY for s in made.view.splices.values())
     return made.line.how, made.epoch and made.epoch.occasion, new, standing, hidden
