@@ -1,7 +1,7 @@
 """One session in the words of each API: the request it becomes, what its answer said, and what was hidden in either.
 
 A session is kept in the words of Messages. Chat Completions says the same with a message for each result, and knows
-neither errors nor images of a tool. Gemini is in a file of its own.
+neither errors nor images of a tool. Responses and Gemini are in files of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from addon.wire.api import Api
 from addon.wire.exchange import Round
 from tests.agent.transport import assemble, events
 from tests.mmu.gemini_spelling import Gemini
+from tests.mmu.responses_spelling import Responses
 from tests.mmu.sessions import NAMES
 from tests.upstream import chat_message
 from tests.upstream import message as whole_message
@@ -288,6 +289,7 @@ def _blank(holder: dict[str, Any], call: str, replaced: Places) -> None:
 SPELLINGS: tuple[tuple[Callable[[], Spelling], str], ...] = (
     (Messages, "claude-opus-4-8"),
     (Chat, "gpt-4o"),
+    (Responses, "gpt-4o"),
     (Gemini, "gemini-2.5-pro"),
 )
 """Each API's, with a model of it that caches and does not bind its reasoning."""
