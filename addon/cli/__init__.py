@@ -20,7 +20,7 @@ All other arguments are mitmdump's own. The most useful:
   -p PORT                   listen on another port
   --set mmu_mode=observe    measure what would be saved, change nothing
   --set mmu_home=FOLDER     keep the state there
-  --set mmu_hosts=HOST,...  more hosts that speak Messages or Chat Completions
+  --set mmu_hosts=HOST,...  more hosts that speak an API known here
   --mode reverse:https://api.anthropic.com
                             for agents that take a base URL: no certificate needed
 

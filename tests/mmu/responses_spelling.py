@@ -1,7 +1,8 @@
-"""A session in the words of Responses: every answer, call and result is an item of its own in one flat list.
+"""A session in the words of Responses: an item for all that is said, in the order in which it was said.
 
-The client keeps the provider's items as they came, ids included, in even styles; in odd ones it leaves out the ids and
-the state of each, as agents differ in that.
+Agents differ in whether they keep the ids of items (opencode does, Codex does not), whether what they run is a custom
+tool's free text (Codex), and where the instructions stand. A provider that does not keep what it said seals its
+reasoning, and wants every item of an answer back.
 """
 
 from __future__ import annotations
@@ -18,15 +19,24 @@ from addon.wire.exchange import Round
 from tests.mmu.sessions import NAMES
 from tests.upstream import responses_message
 from tests.upstream.direct import text
-from tests.upstream.responses import PATH
+from tests.upstream.responses import PATH, SEALED
 from tests.upstream.responses_items import items
-from tests.upstream.responses_prompt import is_model, level
+from tests.upstream.responses_prompt import INSTRUCTIONS, is_model, level
 
-LEFT_OUT = ("id", "status")
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,aGVsbG8="}
+FREE = (2, 3, 6)
+"""Styles whose client has what it runs as a custom tool."""
+APART = 5
+"""The style whose client has its instructions in a member of their own; others head the list with them."""
+TIMED = 7
+"""The style whose client says the time in its instructions."""
 
 
-def _said(words: str) -> dict[str, Any]:
-    return {"type": "input_text", "text": words}
+def _tool(name: str, *, custom: bool) -> dict[str, Any]:
+    if custom:
+        return {"type": "custom", "name": name, "description": "does"}
+    made: dict[str, Any] = json.loads(responses.tool(name, "does", {"type": "object"}))
+    return made
 
 
 @dataclass
@@ -36,75 +46,80 @@ class Responses:
 
     path = PATH
     pace = 12.0
-    tools = tuple(json.loads(responses.tool(name, "does", {"type": "object"})) for name in NAMES)
 
     def request(
         self, messages: list[dict[str, Any]], model: str, count: int, style: int, *, caching: bool
     ) -> dict[str, Any]:
-        del count, caching  # unasked, or not at all
-        said = [
-            item
-            for number, message in enumerate(messages)
-            for item in (
-                self._user(message, style >= 4 and number < len(messages) - 1)
-                if message["role"] == "user"
-                else self._assistant(message, style)
-            )
-        ]
+        del caching  # unasked, or not at all
+        told = self.instructions + (f" It is {count} o'clock." if style == TIMED else "")
+        custom = {b["id"] for m in messages for b in m["content"] if isinstance(b, dict) and b.get("kind") == "custom"}
+        said = [] if style == APART else [{"role": "developer", "content": told}]
+        for number, message in enumerate(messages):
+            plain = style >= 4 and number < len(messages) - 1
+            user = message["role"] == "user"
+            said += self._user(message, custom, plain) if user else self._assistant(message, style)
         parts = {
-            "model": model, "max_output_tokens": 100, "tools": list(self.tools), "tool_choice": "auto", "store": False,
-            "include": ["reasoning.encrypted_content"], "instructions": self.instructions,
+            "model": model, "tools": [_tool(name, custom=name == "Bash" and style in FREE) for name in NAMES],
+            "tool_choice": "auto", "max_output_tokens": 100, "store": False, "include": [SEALED],
+            **({"instructions": told} if style == APART else {}),
         }  # fmt: skip
         return {**parts, "input": said} if style % 2 else {"input": said, **parts}
 
-    def _user(self, message: dict[str, Any], plain: bool) -> Iterator[dict[str, Any]]:
+    def _user(self, message: dict[str, Any], custom: set[str], plain: bool) -> Iterator[dict[str, Any]]:
         content = message["content"]
         blocks = [text(content)] if isinstance(content, str) else content
         for block in blocks:
             if block["type"] == "tool_result":
-                output = self._output(block.get("content", ""))
-                yield {"type": "function_call_output", "call_id": block["tool_use_id"], "output": output}
-        texts = [_said(block["text"]) for block in blocks if block["type"] == "text"]
+                call, given = block["tool_use_id"], block.get("content", "")
+                kind = "custom_tool_call_output" if call in custom else "function_call_output"
+                output = given if isinstance(given, str) else [self._part(part) for part in given]
+                yield {"type": kind, "call_id": call, "output": output}
+        texts = [self._part(block) for block in blocks if block["type"] == "text"]
         if texts:
             yield {"role": "user", "content": texts[0]["text"] if plain and len(texts) == 1 else texts}
 
-    def _output(self, content: Any) -> Any:
-        if isinstance(content, str):
-            return content
-        return [_said(part["text"] if part["type"] == "text" else "[image]") for part in content]
+    def _part(self, part: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "input_text", "text": part["text"]} if part["type"] == "text" else IMAGE
 
     def _assistant(self, message: dict[str, Any], style: int) -> Iterator[dict[str, Any]]:
         for block in message["content"]:
-            item = block.get("item") or self._item(block)
-            yield {key: value for key, value in item.items() if key not in LEFT_OUT} if style % 2 else item
-
-    def _item(self, block: dict[str, Any]) -> dict[str, Any]:
-        if block["type"] == "text":
-            return {"role": "assistant", "content": [{"type": "output_text", "text": block["text"]}]}
-        arguments = json.dumps(block["input"], ensure_ascii=False)
-        return {"type": "function_call", "call_id": block["id"], "name": block["name"], "arguments": arguments}
+            named = {"id": block["item"]} if style % 2 and "item" in block else {}
+            if block["type"] == "thinking":
+                yield {"type": "reasoning", "summary": [], "encrypted_content": block["signature"], **named}
+            elif block["type"] == "text":
+                part = {"type": "output_text", "text": block["text"]}
+                whole = {**part, "annotations": []} if style >= 4 else part
+                yield {"type": "message", "role": "assistant", "content": [whole], **named}
+            else:
+                call = {"call_id": block["id"], "name": block["name"], **named}
+                if block["kind"] == "custom":
+                    yield {"type": "custom_tool_call", **call, "input": block["spelled"]}
+                else:
+                    yield {"type": "function_call", **call, "arguments": block["spelled"], "status": "completed"}
 
     def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []
-        for item in payload["output"]:
-            if item["type"] == "function_call":
-                given = json.loads(item["arguments"])
-                block = {"type": "tool_use", "id": item["call_id"], "name": item["name"], "input": given}
-            elif item["type"] == "reasoning":
-                block = {"type": "thinking", "thinking": ""}
+        for made in payload["output"]:
+            named = {"item": made["id"]}
+            if made["type"] == "reasoning":
+                blocks.append({"type": "thinking", "thinking": "", "signature": made["encrypted_content"], **named})
+            elif made["type"] == "message":
+                blocks.append({**text("".join(part["text"] for part in made["content"])), **named})
             else:
-                block = text("".join(part["text"] for part in item["content"]))
-            blocks.append({**block, "item": item})
+                custom = made["type"] == "custom_tool_call"
+                spelled = made["input"] if custom else made["arguments"]
+                call = {"type": "tool_use", "id": made["call_id"], "name": made["name"], "spelled": spelled}
+                blocks.append({**call, "kind": "custom" if custom else "function", **named})
         return blocks
 
     def turns(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Without what is only spelling. What the model's side said in a row is one."""
-        found: list[dict[str, Any]] = []
-        for of_model, run in groupby(map(level, items(body["input"])), is_model):
-            some = list(run)
-            contents = [some] if of_model else [[item] for item in some]
-            found += [{"role": "assistant" if of_model else "user", "content": content} for content in contents]
-        return found
+        """What the model said in a row is one message; every other item is one."""
+        said = [level(item) for item in items(body["input"]) if item.get("role") not in INSTRUCTIONS]
+        out: list[dict[str, Any]] = []
+        for theirs, group in groupby(said, key=is_model):
+            row = list(group)
+            out += [{"content": row}] if theirs else [{"content": [item]} for item in row]
+        return out
 
     def declared(self, body: dict[str, Any]) -> list[Any]:
         tools: list[Any] = body["tools"]
@@ -113,29 +128,27 @@ class Responses:
     def blank(self, body: dict[str, Any], replaced: set[tuple[str, int]], pardoned: set[str]) -> None:
         assert not pardoned
         for item in body["input"]:
-            if item.get("type") != "function_call_output":
-                continue
-            if isinstance(item["output"], str) and (item["call_id"], 0) in replaced:
+            output = item.get("output")
+            if isinstance(output, str) and (item["call_id"], 0) in replaced:
                 item["output"] = ""
-            elif isinstance(item["output"], list):
-                for part, inner in enumerate(item["output"]):
-                    if (item["call_id"], part) in replaced:
-                        inner["text"] = ""
+            for part, inner in enumerate(output if isinstance(output, list) else ()):
+                if (item["call_id"], part) in replaced:
+                    inner["text"] = ""
+
+    def results(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {item["call_id"]: item["output"] for item in body["input"] if "output" in item}
 
     def streamed(self, payload: dict[str, Any]) -> bytes:
         return b"".join(responses_message.stream(payload))
 
     def assembled(self, stream: bytes) -> dict[str, Any]:
-        """The response in the event that ends the stream."""
-        last = [line for line in stream.split(b"\n") if line.startswith(b"data: ")][-1]
-        done: dict[str, Any] = json.loads(last.removeprefix(b"data: "))["response"]
-        return done
-
-    def results(self, body: dict[str, Any]) -> dict[str, Any]:
-        found = (item for item in body["input"] if item.get("type") == "function_call_output")
-        return {item["call_id"]: item["output"] for item in found}
+        """The items as they were done. The end of a stream has them as well, but not every client looks there."""
+        lines = [line.removeprefix(b"data: ") for line in stream.splitlines() if line.startswith(b"data: ")]
+        told = [json.loads(line) for line in lines]
+        done = [event["item"] for event in told if event["type"] == "response.output_item.done"]
+        return {**told[-1]["response"], "output": done}
 
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
         hidden = {call for round_ in rounds for call in round_.results}
         left = [item for item in body["input"] if item.get("call_id") not in hidden]
-        return self.turns({"input": left})
+        return self.turns({**body, "input": left})
