@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from addon.wire import anthropic, anthropic_expand, anthropic_reply, chat, chat_expand, chat_reply, gemini, responses
+from addon.wire import (
+    anthropic,
+    anthropic_expand,
+    anthropic_reply,
+    chat,
+    chat_expand,
+    chat_reply,
+    gemini,
+    responses,
+    responses_expand,
+    responses_reply,
+)
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 
@@ -13,6 +24,7 @@ APIS: tuple[Api, ...] = (anthropic, chat, responses, gemini)
 
 _RELAYING: Mapping[str, Relaying] = {
     anthropic.NAME: Relaying(anthropic_reply, anthropic_expand),
+    responses.NAME: Relaying(responses_reply, responses_expand),
     chat.NAME: Relaying(chat_reply, chat_expand, chat_expand.fitted),
 }
 

@@ -22,7 +22,8 @@ from typing import Any
 
 from addon.wire import sse
 from addon.wire.chat import REASONING, reported
-from addon.wire.chat_speech import DONE, Made, Speech, loaded
+from addon.wire.chat_speech import DONE, Made, Speech
+from addon.wire.openai_errors import failure as failure
 from addon.wire.usage import Usage
 
 LARGEST_EVENT = 32 * 1024 * 1024
@@ -333,16 +334,6 @@ def _together(given: list[Any]) -> Any:
             out.append({**part, "index": part["index"] + start} if numbered else part)
             most = max(most, start + part["index"] + 1) if numbered else most
     return out
-
-
-def failure(body: bytes = b"", status: int = 0) -> str:
-    """The JSON of an error: the provider's own, where its answer was one; else that it broke off."""
-    told = loaded(body.decode("utf-8", "replace"))
-    if not isinstance(told, dict) or not told.get("error"):
-        kind = "server_error" if status in (0, 503, 529) else "api_error"
-        error = {"message": f"The answer broke off ({status or 'cut'}).", "type": kind, "param": None, "code": None}
-        told = {"error": error}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def error_event(body: bytes, status: int) -> bytes:

@@ -33,3 +33,16 @@ def refusal_text(body: str) -> str:
 def says_bound(refusal: str) -> bool:
     """Whether a refusal says that signed reasoning is bound to what stands before it: Anthropic's words, passed on."""
     return "bound to a different conversation" in refusal
+
+
+def failure(body: bytes = b"", status: int = 0) -> str:
+    """The JSON of an error: the provider's own, where its answer was one; else that it broke off."""
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict) or not told.get("error"):
+        kind = "server_error" if status in (0, 503, 529) else "api_error"
+        error = {"message": f"The answer broke off ({status or 'cut'}).", "type": kind, "param": None, "code": None}
+        told = {"error": error}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))

@@ -54,7 +54,7 @@ _SPEAKERS = {
 }
 """Roles of items whose type tells it otherwise than `_speaker` does. A program is run by the provider."""
 
-_CALLS = {
+CALLS = {
     "apply_patch_call": ("apply_patch", "operation"),
     "computer_call": ("computer", "action"),
     "custom_tool_call": ("", "input"),
@@ -197,8 +197,8 @@ def _other(text: str, item: _Item) -> Block:
     if item.kind == "reasoning" or (item.kind == "item_reference" and identity.startswith("rs_")):
         block.kind, block.stays = Kind.REASONING, True
         block.signed = bool(identity or _word(item.members, "encrypted_content"))
-    elif item.kind in _CALLS:
-        name, key = _CALLS[item.kind]
+    elif item.kind in CALLS:
+        name, key = CALLS[item.kind]
         if not call and not name:
             raise Malformed("call without an id")
         if call:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.model import HANDLE, REFUSAL, output
-from tests.e2e.talks import Chat, Gemini, Messages, Talk, say, use
+from tests.e2e.talks import Chat, Gemini, Messages, Responses, Talk, say, use
 from tests.e2e.world import world
 
 FILE = "\n".join(f"{n}\tvalue_{n} = {n * 7 % 13} # of the file" for n in range(1, 90))
@@ -21,8 +21,9 @@ COLD = 200_000.0
 """Seconds after which no provider has anything in its cache."""
 
 WAYS = {"relay-streamed": ("relay", True), "relay-plain": ("relay", False), "patch-streamed": ("patch", True)}
+SDKS = (Messages, Chat, Responses)
 SESSIONS = [
-    *[pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}") for speaks in (Messages, Chat) for way in WAYS],
+    *[pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}") for speaks in SDKS for way in WAYS],
     pytest.param(Gemini, *WAYS["patch-streamed"], id="Gemini-patch-streamed"),
     pytest.param(Gemini, "patch", False, id="Gemini-patch-plain"),
 ]

@@ -15,8 +15,8 @@ from addon.mmu.view import Change, page_table
 from addon.wire.conversation import Kind
 from tests.mmu.play import Play
 from tests.mmu.responses_spelling import FREE, TIMED, Responses
-from tests.mmu.sessions import MOVES, Move
-from tests.mmu.test_chat_properties import BACK, FEW, alike
+from tests.mmu.sessions import LONGED, MOVES, Move
+from tests.mmu.test_chat_properties import BACK, COLD, FEW, HIDDEN, RUN, START, WHOLE, WORK, alike, step
 from tests.mmu.test_chat_properties import chat as chat_play
 from tests.upstream.direct import text
 from tests.upstream.provider import Provider
@@ -50,6 +50,17 @@ def test_no_reasoning_is_lost_where_it_is_bound_to_what_stands_before_it(moves: 
         event(change.value)
 
 
+@settings(FEW, max_examples=150)
+@given(LONGED, st.integers(0, 7), st.booleans(), st.booleans())
+def test_sessions_with_hidden_recalls_keep_every_invariant(
+    moves: list[Move], style: int, caching: bool, think: bool
+) -> None:
+    play = responses(style, caching=caching)
+    play.play([*(replace(move, think=think) for move in [*START, COLD]), *moves])
+    event(f"{min(play.hidden, 4)} hide")
+    event(f"{bool(play.hidden and play.carried)}")
+
+
 @settings(FEW, max_examples=50)
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
@@ -73,9 +84,9 @@ def test_a_played_session_folds_evicts_answers_and_serves(style: int) -> None:
 
 def told_alike(move: Move) -> Move:
     """Without what neither OpenAI API tells the planner: errors and results that are missing; without images, which
-    Chat Completions does not know; and without recalls that the client is not shown. And without changes of the last
+    Chat Completions does not know. And without changes of the last
     turn, which is one message in Messages and several here: how many are shared tells lines apart."""
-    calls = tuple(replace(call, shape="error" if call.tool == NAME else "string") for call in move.calls)
+    calls = tuple(call if call.tool == NAME else replace(call, shape="string") for call in move.calls)
     return replace(move, calls=calls, event="" if move.event in ("aside", "edit", "rewind") else move.event)
 
 
@@ -129,3 +140,9 @@ def test_an_answer_in_pieces_is_put_together_again() -> None:
     spelling = Responses()
     assert [block["type"] for block in spelling.said(payload)] == ["thinking", "text", "tool_use", "tool_use"]
     assert spelling.said(spelling.assembled(spelling.streamed(payload))) == spelling.said(payload)
+
+
+def test_a_session_with_hidden_recalls_is_decided_alike() -> None:
+    for calls in ((HIDDEN,), (HIDDEN, RUN)):
+        found = alike([step(WHOLE), *WORK, COLD, step(*calls), *WORK, COLD, *WORK], caching=True, make=responses)
+        assert found[-1][4] == 1
