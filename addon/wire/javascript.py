@@ -29,14 +29,16 @@ class Shell:
 
 _LITERAL = re.compile(
     r"//[^\n]*|/\*.*?(?:\*/|\Z)"
-    r'|"(?:[^"\\\n]|\\.)*"'
-    r"|'(?:[^'\\\n]|\\.)*'"
-    r"|`(?:[^`\\$]|\\.|\$(?!\{))*`",
+    r'|"(?:[^"\\\n]|\\.)*"?'
+    r"|'(?:[^'\\\n]|\\.)*'?"
+    r"|`(?:[^`\\$]|\\.|\$(?!\{))*`?",
     re.DOTALL,
 )
+"""Also one without end, up to where it cannot go on: to look for its end anew from every quote takes quadratic time."""
 _DOUBT = re.compile(r"[\"'`/]")
 """A template with something in it, a string without end, or a regular expression, in which quotes mean nothing."""
 
+_ENDED = re.compile(r"([\"'`])(?:[^\\]|\\.)*\1", re.DOTALL)
 _CALL = re.compile(r"\btools\s*\.\s*exec_command\s*\(\s*\{([^{}]*)\}\s*\)")
 _MEMBER = re.compile(r"\s*(\w+|<\d+>)\s*:\s*(<\d+>|[\w.+-]+)\s*")
 _PASSES = re.compile(
@@ -57,6 +59,8 @@ def shell(source: str) -> Shell | None:
     def put_aside(found: re.Match[str]) -> str:
         if found[0].startswith("/"):
             return " "
+        if not _ENDED.fullmatch(found[0]):
+            return found[0][0]
         literals.append(found[0][1:-1])
         return f"<{len(literals) - 1}>"
 

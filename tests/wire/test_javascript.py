@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from addon.wire.javascript import Shell, shell
@@ -57,6 +59,9 @@ def test_one_command(source: str, expected: Shell) -> None:
         'const r = await tools.exec_command(Object.assign({cmd:"a"}, b)); text(r.output)',
         'const r = await tools.exec_command({workdir:"/w"}); text(r.output)',
         'const r = await tools.exec_command({cmd:"a}); text(r.output)',
+        'const r = await tools.exec_command({cmd:"a"}); text(r.output) "',
+        'const r = await tools.exec_command({cmd:"a"}); text(r.output) \\"\\"',
+        'const r = await tools.exec_command({cmd:"a"}); text(r.output) `',
         'a.replace(/"/g, b); tools.apply_patch(p); const r = await tools.exec_command({cmd:"a"}); c.replace(/"/g, d)',
         r'const r = await tools.exec_command({cmd:"\101"}); text(r.output)',
         r'const r = await tools.exec_command({cmd:"\u{110000}"}); text(r.output)',
@@ -66,3 +71,11 @@ def test_one_command(source: str, expected: Shell) -> None:
 )
 def test_of_any_other_program_nothing_is_said(source: str) -> None:
     assert shell(source) is None
+
+
+@pytest.mark.parametrize("noise", ["/*", "`${", '"', "'", r"\"", r"\'", r"\`", "a:1,", "{", "tools.exec_command({"])
+def test_no_program_takes_long(noise: str) -> None:
+    source = "tools.exec_command({" + noise * (60_000 // len(noise))
+    began = time.process_time()
+    assert shell(source) is None
+    assert time.process_time() - began < 2
