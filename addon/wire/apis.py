@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from addon.wire import anthropic, anthropic_expand, anthropic_reply, chat, chat_expand, chat_reply, gemini
+from addon.wire import (
+    anthropic,
+    anthropic_expand,
+    anthropic_reply,
+    chat,
+    chat_expand,
+    chat_reply,
+    gemini,
+    gemini_expand,
+    gemini_reply,
+)
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 
@@ -14,6 +24,7 @@ APIS: tuple[Api, ...] = (anthropic, chat, gemini)
 _RELAYING: Mapping[str, Relaying] = {
     anthropic.NAME: Relaying(anthropic_reply, anthropic_expand),
     chat.NAME: Relaying(chat_reply, chat_expand, chat_expand.fitted),
+    gemini.NAME: Relaying(gemini_reply, gemini_expand),
 }
 
 HOSTS: tuple[str, ...] = tuple(dict.fromkeys(host for api in APIS for host, _ in api.HOSTS))

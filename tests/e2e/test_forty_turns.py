@@ -22,9 +22,9 @@ COLD = 200_000.0
 
 WAYS = {"relay-streamed": ("relay", True), "relay-plain": ("relay", False), "patch-streamed": ("patch", True)}
 SESSIONS = [
-    *[pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}") for speaks in (Messages, Chat) for way in WAYS],
-    pytest.param(Gemini, *WAYS["patch-streamed"], id="Gemini-patch-streamed"),
-    pytest.param(Gemini, "patch", False, id="Gemini-patch-plain"),
+    pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}")
+    for speaks in (Messages, Chat, Gemini)
+    for way in WAYS
 ]
 
 
