@@ -170,10 +170,12 @@ class Gemini:
             left = [part for part in parts if (part.get("functionResponse") or {}) not in hidden]
             if len(left) < len(parts):
                 # Those of a round have a content of their own; beside the client's the model does not go on.
-                parts, said = left, out[-1]["content"]
+                said = out[-1]["content"]
                 gone = [part for part in said if (part.get("functionCall") or {}).get("name") == NAME]
-                out[-1]["content"] = [part for part in said if part not in gone[: len(hidden)]]
-                if not left:
+                for part in gone[: len(parts) - len(left)]:
+                    said.remove(part)
+                parts = left
+                if not parts:
                     goes_on = out.pop()["content"]
                     continue
             said = list(_run_together(parts)) if content["role"] == "model" else parts
