@@ -349,7 +349,7 @@ class Pager:
 
     async def _answers(self, request: Request, known: list[View]) -> dict[str, patch.Answered]:
         """Answers to the recalls whose refusals this request brings, by call id."""
-        asks = patch.asks(request.conversation, hidden(request.relayed.values()))
+        asks = patch.asks(request.conversation, hidden(request.relayed.values(), request.conversation))
         if not asks:
             return {}
         splices = {anchor: splice for view in known for anchor, splice in view.splices.items()}

@@ -81,7 +81,17 @@ def taken_back(conversation: Conversation, done: Iterable[str], known: Iterable[
     }
 
 
-def hidden(splices: Iterable[Splice]) -> set[str]:
-    """The calls in exchanges that were answered there."""
+def hidden(splices: Iterable[Splice], conversation: Conversation) -> set[str]:
+    """The calls in exchanges that were answered there. Where the API gave a call no id, it is the conversation that has
+    one for it; of those that the last answer made, such a call is known by its result, which stands there as it was
+    kept."""
     relayed = (splice for splice in splices if splice.change is Change.RELAY)
-    return {call for splice in relayed for made in _load(splice.text or "").rounds for call in made.results}
+    results = [made.results for splice in relayed for made in _load(splice.text or "").rounds]
+    found = {call for some in results for call in some}
+    kept = {raw for some in results for raw in some.values()}
+    for message in reversed(conversation.messages) if kept else ():
+        if message.role == "assistant":
+            break
+        raw = conversation.text[message.start : message.end]
+        found |= {block.call for block in message.blocks if block.call and raw[block.start : block.end] in kept}
+    return found

@@ -13,6 +13,8 @@ from addon.wire import (
     chat_expand,
     chat_reply,
     gemini,
+    gemini_expand,
+    gemini_reply,
     responses,
     responses_expand,
     responses_reply,
@@ -26,6 +28,7 @@ _RELAYING: Mapping[str, Relaying] = {
     anthropic.NAME: Relaying(anthropic_reply, anthropic_expand),
     responses.NAME: Relaying(responses_reply, responses_expand),
     chat.NAME: Relaying(chat_reply, chat_expand, chat_expand.fitted),
+    gemini.NAME: Relaying(gemini_reply, gemini_expand),
 }
 
 HOSTS: tuple[str, ...] = tuple(dict.fromkeys(host for api in APIS for host, _ in api.HOSTS))

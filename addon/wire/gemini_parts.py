@@ -8,6 +8,7 @@ the output. Its one text can be replaced, so that it stays an object; what stand
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
@@ -67,9 +68,9 @@ def _raw(text: str, members: Mapping[str, Field], *without: str) -> Iterator[str
 def _call(text: str, part: Mapping[str, Field]) -> Block:
     made = told(part["functionCall"][0])
     name = string(made, "name")
-    arguments, start, end = made.get("args", (None, 0, 0))
+    arguments = made.get("args", (None,))[0]
     # What of it comes back the same for certain: clients may drop a signature when its turn is over.
-    says = hashed(f"{name}\0{text[start:end]}").hex()[:8]
+    says = hashed(f"{name}\0{json.dumps(arguments, sort_keys=True)}").hex()[:8]
     block = Block(Kind.CALL, 0, 0, hashed("".join(_raw(text, part))), name=name, arguments=arguments)
     block.call = string(made, "id") or NO_ID + says
     block.about = subject(name, arguments)

@@ -21,11 +21,10 @@ COLD = 200_000.0
 """Seconds after which no provider has anything in its cache."""
 
 WAYS = {"relay-streamed": ("relay", True), "relay-plain": ("relay", False), "patch-streamed": ("patch", True)}
-SDKS = (Messages, Chat, Responses)
 SESSIONS = [
-    *[pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}") for speaks in SDKS for way in WAYS],
-    pytest.param(Gemini, *WAYS["patch-streamed"], id="Gemini-patch-streamed"),
-    pytest.param(Gemini, "patch", False, id="Gemini-patch-plain"),
+    pytest.param(speaks, *WAYS[way], id=f"{speaks.__name__}-{way}")
+    for speaks in (Messages, Chat, Responses, Gemini)
+    for way in WAYS
 ]
 
 

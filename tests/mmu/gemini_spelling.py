@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from addon.mmu.page import NAME
 from addon.wire import gemini
 from addon.wire.api import Api
 from addon.wire.conversation import Kind
@@ -41,7 +42,6 @@ class Gemini:
     """Of the last request, as is what follows."""
     names: dict[str, str] = field(default_factory=dict)
     """The function that each call is one of, by its id."""
-    calls: int = 0
 
     pace = 12.0
     tools = tuple(json.loads(gemini.tool(name, "does what it is for", {"type": "object"})) for name in NAMES)
@@ -105,12 +105,11 @@ class Gemini:
 
     def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []
-        for part in payload["candidates"][0]["content"]["parts"]:
+        for part in _run_together(payload["candidates"][0]["content"]["parts"]):
             signature = {"signature": part["thoughtSignature"]} if "thoughtSignature" in part else {}
             made = part.get("functionCall")
             if made is not None:
-                self.calls += 1
-                identity = made.get("id", f"{MADE_UP}{self.calls}")
+                identity = made.get("id", f"{MADE_UP}{payload['responseId']}-{len(blocks)}")
                 block = {"type": "tool_use", "id": identity, "name": made["name"], "input": made["args"]}
                 blocks.append({**block, **signature})
             elif part.get("thought"):
@@ -131,11 +130,11 @@ class Gemini:
         read = gemini.parse(spell(body, self.style))
         for content, message in zip(body["contents"], read.messages, strict=True):
             calls = [b.call for b in message.blocks if b.call and b.kind is not Kind.CALL and not b.part]
-            fields = (part.get("functionResponse") or part.get("function_response") for part in content["parts"])
-            yield from zip(calls, [field["response"] for field in fields if field], strict=True)
+            yield from zip(calls, _inside(content, "functionResponse"), strict=True)
 
     def blank(self, body: dict[str, Any], replaced: set[tuple[str, int]], pardoned: set[str]) -> None:
-        for call, response in self._answers(body):
+        for call, answer in self._answers(body):
+            response = answer["response"]
             if call in pardoned:
                 response.clear()
             elif (call, 0) in replaced:
@@ -143,25 +142,67 @@ class Gemini:
                 response[key] = ""
 
     def results(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {call: next(iter(response.values()), None) for call, response in self._answers(body)}
+        return {call: next(iter(answer["response"].values()), None) for call, answer in self._answers(body)}
 
     def streamed(self, payload: dict[str, Any]) -> bytes:
         return b"".join(gemini_message.events(payload))
 
     def assembled(self, stream: bytes) -> dict[str, Any]:
-        """Pieces of one text are one part, and a signature that comes behind a text is that text's."""
         chunks = [json.loads(line.removeprefix(b"data: ")) for line in stream.splitlines() if line]
-        parts: list[dict[str, Any]] = []
-        for part in (part for chunk in chunks for part in chunk["candidates"][0]["content"].get("parts", ())):
-            before = parts[-1] if parts else {}
-            same = "text" in part and "text" in before and part.get("thought") == before.get("thought")
-            if same and "thoughtSignature" not in before:
-                parts[-1] = {**before, **part, "text": before["text"] + part["text"]}
-            else:
-                parts.append(part)
+        parts = [part for chunk in chunks for part in chunk["candidates"][0]["content"].get("parts", ())]
         last = chunks[-1]["candidates"][0]
-        return {**chunks[-1], "candidates": [{**last, "content": {"role": "model", "parts": parts}}]}
+        content = {"role": "model", "parts": list(_run_together(parts))}
+        return {**chunks[-1], "candidates": [{**last, "content": content}]}
+
+    def recalled(self, text: str, rounds: Sequence[Round]) -> dict[str, str]:
+        hidden = _hidden(rounds)
+        answers = self._answers(json.loads(text))
+        return {call: answer["response"]["output"] for call, answer in answers if answer in hidden}
 
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
-        assert not rounds, "none are hidden in this API"
-        return self.turns(body)
+        """Answers tell which calls were hidden: some have no id."""
+        hidden = _hidden(rounds)
+        out: list[dict[str, Any]] = []
+        goes_on: list[dict[str, Any]] = []
+        for content in self.turns(body):
+            parts = [*goes_on, *content["content"]]
+            goes_on = []
+            left = [part for part in parts if (part.get("functionResponse") or {}) not in hidden]
+            if len(left) < len(parts):
+                # Those of a round have a content of their own; beside the client's the model does not go on.
+                said = out[-1]["content"]
+                gone = [part for part in said if (part.get("functionCall") or {}).get("name") == NAME]
+                for part in gone[: len(parts) - len(left)]:
+                    said.remove(part)
+                parts = left
+                if not parts:
+                    goes_on = out.pop()["content"]
+                    continue
+            said = list(_run_together(parts)) if content["role"] == "model" else parts
+            out.append({**content, "content": said})
+        return out
+
+
+def _hidden(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+    """The answers to hidden calls."""
+    return [json.loads(result)["functionResponse"] for round_ in rounds for result in round_.results.values()]
+
+
+def _inside(content: dict[str, Any], field: str) -> list[dict[str, Any]]:
+    found = (part.get(field) or part.get(next(iter(_snake({field: 0})))) for part in content["parts"])
+    return [each for each in found if each]
+
+
+def _run_together(parts: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pieces of one text as one part; a signature that comes behind a text is that text's."""
+    held: dict[str, Any] = {}
+    for part in parts:
+        same = "text" in part and "text" in held and part.get("thought") == held.get("thought")
+        if same and "thoughtSignature" not in held:
+            held = {**held, **part, "text": held["text"] + part["text"]}
+            continue
+        if held:
+            yield held
+        held = part
+    if held:
+        yield held

@@ -148,6 +148,10 @@ class Responses:
         done = [event["item"] for event in told if event["type"] == "response.output_item.done"]
         return {**told[-1]["response"], "output": done}
 
+    def recalled(self, text: str, rounds: Sequence[Round]) -> dict[str, str]:
+        del text
+        return {call: json.loads(result)["output"] for round_ in rounds for call, result in round_.results.items()}
+
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
         hidden = {call for round_ in rounds for call in round_.results}
         left = [item for item in body["input"] if item.get("call_id") not in hidden]

@@ -75,14 +75,17 @@ class Spelling(Protocol):
         """What calls were answered with, by call id."""
         ...
 
+    def recalled(self, text: str, rounds: Sequence[Round]) -> dict[str, str]:
+        """What these rounds, which stand in a request, answered the hidden calls with, by call id."""
+        ...
+
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
         """The messages of the client again: what these rounds put in is taken out, and what they said is one message.
         Of a body that nothing was put into they are the same."""
         ...
 
 
-def recalled(rounds: Sequence[Round]) -> dict[str, str]:
-    """The results in hidden rounds, by call id."""
+def _recalled(rounds: Sequence[Round]) -> dict[str, str]:
     return {call: json.loads(result)["content"] for round_ in rounds for call, result in round_.results.items()}
 
 
@@ -143,6 +146,9 @@ class Messages:
         contents = (m["content"] for m in body["messages"] if m["role"] == "user" and isinstance(m["content"], list))
         blocks = (b for content in contents for b in content if b["type"] == "tool_result")
         return {b["tool_use_id"]: b.get("content") for b in blocks}
+
+    def recalled(self, text: str, rounds: Sequence[Round]) -> dict[str, str]:
+        return _recalled(rounds)
 
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
         hidden = {call for round_ in rounds for call in round_.results}
@@ -254,6 +260,9 @@ class Chat:
 
     def results(self, body: dict[str, Any]) -> dict[str, Any]:
         return {m["tool_call_id"]: m["content"] for m in body["messages"] if m["role"] == "tool"}
+
+    def recalled(self, text: str, rounds: Sequence[Round]) -> dict[str, str]:
+        return _recalled(rounds)
 
     def withdrawn(self, body: dict[str, Any], rounds: Sequence[Round]) -> list[dict[str, Any]]:
         """Without reasoning: whether hidden rounds have it depends on what the client's own calls carry."""

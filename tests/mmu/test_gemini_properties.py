@@ -14,8 +14,8 @@ from addon.mmu.page import NAME
 from addon.mmu.view import Change
 from tests.mmu.gemini_spelling import Gemini
 from tests.mmu.play import Play
-from tests.mmu.sessions import MOVES, Call, Move
-from tests.mmu.test_chat_properties import BACK, FEW, WORK, alike, step
+from tests.mmu.sessions import LONGED, MOVES, Call, Move
+from tests.mmu.test_chat_properties import BACK, COLD, FEW, HIDDEN, RUN, START, WHOLE, WORK, alike, step
 from tests.upstream.gemini_direct import THIRD
 
 CACHED, UNCACHED = "gemini-2.5-pro", "gemini-2.0-flash"
@@ -34,6 +34,17 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, mode
     play.play(moves)
     for change in {s.change for p in play.plans for s in p.new}:
         event(change.value)
+
+
+@settings(FEW, max_examples=80)
+@given(LONGED, st.integers(0, 7), st.sampled_from([CACHED, UNCACHED, THIRD]), st.booleans())
+def test_sessions_with_hidden_recalls_keep_every_invariant(
+    moves: list[Move], style: int, model: str, think: bool
+) -> None:
+    play = gemini(style, caching=model != UNCACHED, model=model)
+    play.play([*(replace(move, think=think) for move in [*START, COLD]), *moves])
+    event(f"{min(play.hidden, 4)} hide")
+    event(f"{bool(play.hidden and play.carried)}")
 
 
 @settings(FEW, max_examples=50)
@@ -57,12 +68,12 @@ def test_a_played_session_folds_evicts_answers_and_serves(style: int, model: str
 
 def told_alike(move: Move) -> Move:
     """Without what is told otherwise: results of several texts or with an image, which are one text and something
-    beside it here, and recalls that the client is not shown. And without changes of the last turn, which is one message
+    beside it here. And without changes of the last turn, which is one message
     there and several here: how many are shared tells lines apart."""
 
     def shape(call: Call) -> str:
         if call.tool == NAME:
-            return "error"
+            return call.shape
         return call.shape if call.shape in ("string", "error", "empty") else "string"
 
     calls = tuple(replace(call, shape=shape(call)) for call in move.calls)
@@ -80,6 +91,12 @@ def test_a_session_with_every_decision_is_decided_alike() -> None:
         found = alike([told_alike(move) for move in BACK], caching=caching, make=gemini)
         assert occasion in {each[1] for each in found}
         assert {change for each in found for _, change, _ in each[2]} >= {"fold", "evict", "tool", "answer"}
+
+
+@pytest.mark.parametrize("calls", [(HIDDEN,), (HIDDEN, RUN), (RUN, HIDDEN, RUN)], ids=["alone", "beside", "between"])
+def test_a_session_with_hidden_recalls_is_decided_alike(calls: tuple[Call, ...]) -> None:
+    found = alike([step(WHOLE), *WORK, COLD, step(*calls), *WORK, COLD, *WORK], caching=True, make=gemini)
+    assert found[-1][4] == 1
 
 
 def test_a_session_that_calls_the_same_again_and_again_keeps_its_results_apart() -> None:

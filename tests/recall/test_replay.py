@@ -6,11 +6,12 @@ import json
 from collections.abc import Container
 from typing import Any
 
+from addon.mmu.page import NAME
 from addon.mmu.view import Change, Splice
-from addon.recall import replay
+from addon.recall import patch, replay
 from addon.recall.replay import Expanded, place
 from addon.recall.replay import hidden as answered
-from addon.wire import anthropic, exchange
+from addon.wire import anthropic, exchange, gemini, gemini_expand
 from addon.wire.anthropic_expand import result
 from addon.wire.apis import relaying
 from addon.wire.conversation import Conversation
@@ -67,7 +68,7 @@ def test_an_exchange_is_found_at_its_place() -> None:
     got = expanded(NEXT, [line(made)])
     assert dict(got.splices) == line(made)
     assert [m["role"] for m in json.loads(got.text)["messages"]] == ["user", "assistant", "user", "assistant", "user"]
-    assert answered(got.splices.values()) == {"h1"}
+    assert answered(got.splices.values(), parse(BEGIN)) == {"h1"}
     assert "page of h1" in got.text
     assert expanded(NEXT, []).text == NEXT.text
     # later requests as well, and until it is answered it has no place
@@ -157,3 +158,21 @@ def test_the_place_is_the_clients() -> None:
     """It is counted in what the client sends, whatever else the provider is shown."""
     second = hidden(NEXT, [call("h2")], [text("Again.")])
     assert second.anchor.startswith(f"relay@1:{NEXT.messages[-1].digest.hex()}:h2")
+
+
+def test_a_call_without_an_id_that_was_answered_is_not_asked_again() -> None:
+    """Gemini 2.5 gives none; a call of the same words that the client refuses is asked for all the same."""
+    made = {"functionCall": {"name": NAME, "args": {"page": "p"}}}
+    result = gemini_expand.result(Call(f"{NAME}#0", NAME, {}), "The page.")
+    round_ = Round((json.dumps(made),), {f"{NAME}#0": result})
+    splice = Splice("relay@0:ab:x", 0, Change.RELAY, "", exchange.dump(Exchange((round_,), True)))
+
+    def asks(answer: str) -> int:
+        turns = [{"role": "model", "parts": [made]}, {"role": "user", "parts": [json.loads(answer)]}]
+        body = {"contents": [{"parts": [{"text": "begin"}]}, *turns]}
+        read = gemini.parse(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode())
+        assert len(patch.asks(read)) == 1
+        return len(patch.asks(read, replay.hidden([splice], read)))
+
+    assert asks(result) == 0
+    assert asks(result.replace("The page.", "No such tool.")) == 1
