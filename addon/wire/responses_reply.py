@@ -149,7 +149,10 @@ class Speech:
         said = [item for _, item in sorted(self.items.items()) if not _is_blank(item)]
         said = [item for item in said if item.get("call_id") not in without]
         late = [item for item in said if item.get("call_id") in behind]
-        raw = [_spelled(item) for item in [*(item for item in said if item not in late), *late]]
+        said = [*(item for item in said if item not in late), *late]
+        if said and said[-1].get("type") == "reasoning":
+            raise ValueError("reasoning without what it led to")
+        raw = [_spelled(item) for item in said]
         if raw:  # every later request would hold them, and could not be read
             parse(f'{{"input":[{",".join(raw)}]}}'.encode())
         if not all(results):
@@ -281,8 +284,10 @@ class Joiner:
         if not self._changes:
             self._number = number if isinstance(number, int) else self._number
             return raw
+        if not isinstance(number, int):
+            return _event(data)
         self._number += 1
-        return _event({**data, "sequence_number": self._number} if isinstance(number, int) else data)
+        return _event({**data, "sequence_number": self._number})
 
     def proceed(self) -> None:
         """The round was answered; what is fed from now on is what the model says next."""
