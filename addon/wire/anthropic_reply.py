@@ -21,12 +21,10 @@ from addon.wire.anthropic import parse
 from addon.wire.anthropic import usage as read_usage
 from addon.wire.conversation import Kind
 from addon.wire.exchange import Round
+from addon.wire.joining import Joining
 from addon.wire.reply import Call
 from addon.wire.scan import Malformed, document, splice
 from addon.wire.usage import Usage
-
-LARGEST_EVENT = 32 * 1024 * 1024
-"""Bytes of one event above which the stream is given up on."""
 
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 
@@ -195,18 +193,13 @@ def joiner(hidden: str) -> Joiner:
     return Joiner(hidden)
 
 
-class Joiner:
+class Joiner(Joining[Speech]):
     """The client's side of a stream. `hidden` is the tool whose calls it is not shown."""
 
     def __init__(self, hidden: str) -> None:
-        self.speech = Speech()
-        """What the model says in the round under way."""
-        self.blind = False
-        """An event grew beyond all bounds; from then on everything passes as it comes."""
+        super().__init__(hidden, Speech)
         self.spent: list[Usage] = []
         """What the provider reported of the rounds before."""
-        self._hidden = hidden
-        self._splitter = sse.Splitter()
         self._places: dict[int, int] = {}
         self._next = 0
         self._out_of_sight: dict[int, list[bytes]] = {}
@@ -221,27 +214,6 @@ class Joiner:
     def hides(self) -> bool:
         """Whether a call of this round is being hidden."""
         return bool(self._out_of_sight)
-
-    def feed(self, data: bytes) -> bytes:
-        """What the client gets of a piece of the stream."""
-        if self.blind:
-            return data
-        out: list[bytes] = []
-        for raw in self._splitter.feed(data):
-            try:
-                out.append(self._pass(raw))
-            except (ValueError, KeyError, TypeError, RecursionError):
-                self.speech.intact = False
-                out.append(raw)
-        if len(self._splitter.rest) > LARGEST_EVENT:
-            self.blind, self.speech.intact = True, False
-            out.append(self.rest())
-        return b"".join(out)
-
-    def rest(self) -> bytes:
-        """What the stream ended with, if that was no whole event. Not asked for twice."""
-        left, self._splitter = self._splitter.rest, sse.Splitter()
-        return left
 
     def _pass(self, raw: bytes) -> bytes:
         event = sse.read(raw)
@@ -284,8 +256,7 @@ class Joiner:
     def proceed(self) -> None:
         """The round was answered; what is fed from now on is what the model says next."""
         self.spent.append(self.speech.usage or Usage())
-        self.speech = Speech()
-        self._splitter = sse.Splitter()
+        self._listen_anew()
         self._places, self._out_of_sight, self._closing = {}, {}, []
 
     def leak(self) -> bytes:

@@ -23,11 +23,10 @@ from typing import Any
 from addon.wire import sse
 from addon.wire.chat import REASONING, reported
 from addon.wire.chat_speech import DONE, Made, Speech
+from addon.wire.joining import Joining
 from addon.wire.openai_errors import failure as failure
 from addon.wire.usage import Usage
 
-LARGEST_EVENT = 32 * 1024 * 1024
-"""Bytes of one event above which the stream is given up on."""
 OVERLOADED = 503
 PING = b": ping\n\n"
 
@@ -69,20 +68,15 @@ class _Chunk:
         return choices[0] if isinstance(choices, list) and fits else None
 
 
-class Joiner:
+class Joiner(Joining[Speech]):
     """The client's side of a stream. `hidden` is the tool whose calls it is not shown."""
 
     def __init__(self, hidden: str) -> None:
-        self.speech = Speech()
-        """What the model says in the round under way."""
-        self.blind = False
-        """An event grew beyond all bounds; from then on everything passes as it comes."""
+        super().__init__(hidden, Speech)
         self.spent: list[Usage] = []
         """What the provider reported of the rounds before."""
         self._reports: list[Mapping[str, Any]] = []
         """The same in its own words."""
-        self._hidden = hidden
-        self._splitter = sse.Splitter()
         self._id, self._role = "", False
         """What the client knows the completion by, and whether it has been told the role."""
         self._waiting: list[_Chunk] = []
@@ -109,25 +103,12 @@ class Joiner:
     def _changes(self) -> bool:
         return bool(self.rounds or self.hides)
 
-    def feed(self, data: bytes) -> bytes:
-        """What the client gets of a piece of the stream."""
-        if self.blind:
-            return data
-        out: list[bytes] = []
-        for raw in self._splitter.feed(data):
-            out += self._take(raw)
-        if len(self._splitter.rest) > LARGEST_EVENT:
-            self.blind, self.speech.intact = True, False
-            out.append(self.rest())
-        return b"".join(out)
-
     def rest(self) -> bytes:
         """What the stream ended with, if that was no whole event. Not asked for twice."""
-        left, self._splitter = self._splitter.rest, sse.Splitter()
         waiting, self._waiting = self._waiting, []
-        return b"".join([*(chunk.raw for chunk in waiting), left])
+        return b"".join([*(chunk.raw for chunk in waiting), super().rest()])
 
-    def _take(self, raw: bytes) -> list[bytes]:
+    def _pass(self, raw: bytes) -> bytes:
         chunk = _Chunk(raw)
         try:
             event = sse.read(raw)
@@ -137,9 +118,9 @@ class Joiner:
             self.speech.intact = False
         self._waiting.append(chunk)
         if any(map(self._is_open, self.speech.made)):
-            return []
+            return b""
         waiting, self._waiting = self._waiting, []
-        return [self._shown(each) for each in waiting]
+        return b"".join(map(self._shown, waiting))
 
     def _is_open(self, made: Made) -> bool:
         """Whether a call may still turn out to be a hidden one."""
@@ -150,12 +131,12 @@ class Joiner:
     def _shown(self, chunk: _Chunk) -> bytes:
         """What the client gets of a chunk."""
         try:
-            return self._pass(chunk)
+            return self._sight(chunk)
         except (ValueError, KeyError, TypeError, RecursionError):
             self.speech.intact = False
             return chunk.raw
 
-    def _pass(self, chunk: _Chunk) -> bytes:
+    def _sight(self, chunk: _Chunk) -> bytes:
         self._id = self._id or self.speech.id
         data, choice = chunk.data, chunk.choice
         if chunk.ends or (data is not None and choice is None and reported(data) is not None):
@@ -234,8 +215,7 @@ class Joiner:
         """The round was answered; what is fed from now on is what the model says next."""
         self.spent.append(self.speech.usage or Usage())
         self._reports.append(self.speech.report or {})
-        self.speech = Speech()
-        self._splitter = sse.Splitter()
+        self._listen_anew()
         self._waiting, self._places, self._out_of_sight, self._closing = [], {}, {}, []
         self._details = self._most
 

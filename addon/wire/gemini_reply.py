@@ -22,10 +22,9 @@ from typing import Any
 from addon.wire import sse
 from addon.wire.gemini_blocks import spelled
 from addon.wire.gemini_speech import Speech, called, candidate, in_pieces, loaded, parts, response
+from addon.wire.joining import Joining
 from addon.wire.usage import Usage
 
-LARGEST_EVENT = 32 * 1024 * 1024
-"""Bytes of one event above which the stream is given up on."""
 OVERLOADED = 503
 PING = b"\r\n\r\n"
 """An event of nothing. Google's SDKs take every line that is neither data nor empty for the JSON of an error, comments
@@ -56,20 +55,15 @@ def joiner(hidden: str) -> Joiner:
     return Joiner(hidden)
 
 
-class Joiner:
+class Joiner(Joining[Speech]):
     """The client's side of a stream. `hidden` is the tool whose calls it is not shown."""
 
     def __init__(self, hidden: str) -> None:
-        self.speech = Speech()
-        """What the model says in the round under way."""
-        self.blind = False
-        """An event grew beyond all bounds; from then on everything passes as it comes."""
+        super().__init__(hidden, Speech)
         self.spent: list[Usage] = []
         """What the provider reported of the rounds before."""
         self._reports: list[Mapping[str, Any]] = []
         """The same in its own words."""
-        self._hidden = hidden
-        self._splitter = sse.Splitter()
         self._out_of_sight: list[dict[str, Any]] = []
         """Chunks as they would be with the hidden calls alone."""
         self._closing: list[tuple[bytes, dict[str, Any]]] = []
@@ -84,27 +78,6 @@ class Joiner:
     def hides(self) -> bool:
         """Whether a call of this round is being hidden."""
         return bool(self._out_of_sight)
-
-    def feed(self, data: bytes) -> bytes:
-        """What the client gets of a piece of the stream."""
-        if self.blind:
-            return data
-        out: list[bytes] = []
-        for raw in self._splitter.feed(data):
-            try:
-                out.append(self._pass(raw))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                self.speech.intact = False
-                out.append(raw)
-        if len(self._splitter.rest) > LARGEST_EVENT:
-            self.blind, self.speech.intact = True, False
-            out.append(self.rest())
-        return b"".join(out)
-
-    def rest(self) -> bytes:
-        """What the stream ended with, if that was no whole event. Not asked for twice."""
-        left, self._splitter = self._splitter.rest, sse.Splitter()
-        return left
 
     def _pass(self, raw: bytes) -> bytes:
         event = sse.read(raw)
@@ -142,8 +115,7 @@ class Joiner:
         """The round was answered; what is fed from now on is what the model says next."""
         self.spent.append(self.speech.usage or Usage())
         self._reports.append(self.speech.report or {})
-        self.speech = Speech()
-        self._splitter = sse.Splitter()
+        self._listen_anew()
         self._out_of_sight, self._closing = [], []
 
     def leak(self) -> bytes:

@@ -23,14 +23,13 @@ from typing import Any
 
 from addon.wire import sse
 from addon.wire.exchange import Round
+from addon.wire.joining import Joining
 from addon.wire.openai_errors import failure as failure
 from addon.wire.reply import Call
 from addon.wire.responses import CALLS, parse
 from addon.wire.responses import usage as read_usage
 from addon.wire.usage import Usage
 
-LARGEST_EVENT = 32 * 1024 * 1024
-"""Bytes of one event above which the stream is given up on."""
 OVERLOADED = 503
 PING = b": ping\n\n"
 
@@ -180,18 +179,13 @@ def loaded(text: str) -> Any:
         return None
 
 
-class Joiner:
+class Joiner(Joining[Speech]):
     """The client's side of a stream. `hidden` is the tool whose calls it is not shown."""
 
     def __init__(self, hidden: str) -> None:
-        self.speech = Speech()
-        """What the model says in the round under way."""
-        self.blind = False
-        """An event grew beyond all bounds; from then on everything passes as it comes."""
+        super().__init__(hidden, Speech)
         self._reports: list[Mapping[str, Any]] = []
         """What the provider reported of the rounds before."""
-        self._hidden = hidden
-        self._splitter = sse.Splitter()
         self._id = ""
         """By which the client knows the response."""
         self._number = -1
@@ -216,27 +210,6 @@ class Joiner:
     @property
     def _changes(self) -> bool:
         return bool(self.rounds or self.hides)
-
-    def feed(self, data: bytes) -> bytes:
-        """What the client gets of a piece of the stream."""
-        if self.blind:
-            return data
-        out: list[bytes] = []
-        for raw in self._splitter.feed(data):
-            try:
-                out.append(self._pass(raw))
-            except (ValueError, KeyError, TypeError, RecursionError):
-                self.speech.intact = False
-                out.append(raw)
-        if len(self._splitter.rest) > LARGEST_EVENT:
-            self.blind, self.speech.intact = True, False
-            out.append(self.rest())
-        return b"".join(out)
-
-    def rest(self) -> bytes:
-        """What the stream ended with, if that was no whole event. Not asked for twice."""
-        left, self._splitter = self._splitter.rest, sse.Splitter()
-        return left
 
     def _pass(self, raw: bytes) -> bytes:
         event = sse.read(raw)
@@ -292,8 +265,7 @@ class Joiner:
     def proceed(self) -> None:
         """The round was answered; what is fed from now on is what the model says next."""
         self._reports.append(self.speech.report)
-        self.speech = Speech()
-        self._splitter = sse.Splitter()
+        self._listen_anew()
         self._places, self._out_of_sight, self._closing = {}, {}, []
 
     def leak(self) -> bytes:

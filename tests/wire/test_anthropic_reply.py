@@ -373,7 +373,7 @@ def test_numbers_that_do_not_rise_leave_no_doubt() -> None:
 
 
 def test_an_event_beyond_all_bounds_ends_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("addon.wire.anthropic_reply.LARGEST_EVENT", 1000)
+    monkeypatch.setattr("addon.wire.joining.LARGEST_EVENT", 1000)
     joiner = Joiner(HIDDEN)
     stream = b": small\n\ndata: " + b"x" * 2000 + b"\n\n: more\n\n"
     out = b"".join(joiner.feed(part) for part in cut(stream, [1]))

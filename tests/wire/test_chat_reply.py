@@ -434,7 +434,7 @@ def test_one_chunk_with_a_hidden_call_and_others_is_taken_apart() -> None:
 
 
 def test_an_event_beyond_all_bounds_ends_the_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("addon.wire.chat_reply.LARGEST_EVENT", 1000)
+    monkeypatch.setattr("addon.wire.joining.LARGEST_EVENT", 1000)
     joiner = Joiner(HIDDEN)
     data = b": small\n\ndata: " + b"x" * 2000 + b"\n\n: more\n\n"
     out = b"".join(joiner.feed(part) for part in cut(data, [1]))

@@ -214,3 +214,13 @@ def test_a_failing_stream_says_so(cost: dict[str, Any]) -> None:
         heard.take(each)
     assert heard.failed
     assert "broke off (503)" in failure(b"<html>", 503)
+
+
+def test_an_event_beyond_all_bounds_makes_it_blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("addon.wire.joining.LARGEST_EVENT", 1000)
+    joiner = Joiner(HIDDEN)
+    sent = stream(build(0, [message("x")], COST), Style()) + b"data: " + b"x" * 2000
+    rest = b"\n\n" + stream(build(1, [call(number=1)], COST), Style())
+    assert joiner.feed(sent) + joiner.feed(rest) == sent + rest
+    assert joiner.blind
+    assert not joiner.speech.intact
