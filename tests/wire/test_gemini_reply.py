@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from typing import Any
 
-import httpx2
 import pytest
 from google import genai
 from google.genai import errors, types
@@ -212,14 +212,18 @@ def test_what_was_streamed_is_what_was_said(replies: list[Reply], server: Server
         assert told == ([*rest, *made[1:], *made[:1]] if made else blocks)
 
 
+http: Any = importlib.import_module("httpx2" if genai.__version__ >= "3" else "httpx")
+"""What this release of the library talks through."""
+
+
 def sdk(answer: bytes, cuts: list[int]) -> genai.Client:
     """The vendor's library, answered with these bytes."""
 
-    def provider(request: httpx2.Request) -> httpx2.Response:
+    def provider(request: Any) -> Any:
         del request
-        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=iter(cut(answer, cuts)))
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=iter(cut(answer, cuts)))
 
-    options = types.HttpOptions(client_args={"transport": httpx2.MockTransport(provider)})
+    options = types.HttpOptions(client_args={"transport": http.MockTransport(provider)})
     return genai.Client(api_key="k", http_options=options)
 
 
