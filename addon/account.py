@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import logging
+from datetime import UTC, date, datetime
+from typing import Any
 
 from mitmproxy import http
 
 from addon.call import Call
 from addon.keeper import Keeper, Memory
-from addon.mmu.ledger import Weight, weigh
+from addon.mmu.ledger import STATE, Action, Entry, Weight, bill, remembered, standing, weigh
 from addon.mmu.plan import told
+from addon.mmu.price import Listed, Override, Rates, library, rates
 from addon.mmu.tokens import Counter, calibrate
 from addon.mmu.view import Change
 from addon.watch import flowlist
 from addon.watch.metrics import Metrics
 from addon.wire.usage import Usage
+from storage.records import Booking
+
+logger = logging.getLogger(__name__)
 
 _COUNTED = (
     ("mmu_folds_total", Change.FOLD),
@@ -25,6 +31,9 @@ _COUNTED = (
     ("mmu_collapses_total", Change.COLLAPSE),
 )
 
+RATES = 256
+"""Models whose prices are kept in mind."""
+
 
 class Accounts:
     """Keeps the books. `counter` is shared with the planner: what is counted here serves its next decision."""
@@ -33,7 +42,11 @@ class Accounts:
         self.metrics = metrics
         self.counter = counter
         self.keeper = keeper
+        self.own: tuple[Override, ...] = ()
+        """Prices of the user's own."""
         self._factors: dict[str, tuple[float, int]] = {}
+        self._table: asyncio.Future[Listed | None] | None = None
+        self._rates: dict[tuple[str, str, date, tuple[Override, ...]], Rates] = {}
 
     async def load(self) -> None:
         """Fetch the calibration learned so far. Raises StoreError."""
@@ -82,18 +95,60 @@ class Accounts:
             if call.rewritten:
                 news["bound"] = True
         self.keeper.heard(call.plan.view, news)
-        await self._weigh(flow, call, usage)
+        self.keeper.heard(call.plan.view, await self._weigh(flow, call, usage))
 
-    async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
-        """Count tokens off the request's path, tell people what was saved, and calibrate the counter."""
+    async def prices(self) -> Listed | None:
+        """The table of prices, loaded in a thread when first asked for; None if it cannot be."""
+        if self._table is None:
+            self._table = asyncio.ensure_future(asyncio.to_thread(self._load_prices))
+        return await asyncio.shield(self._table)
+
+    def _load_prices(self) -> Listed | None:
+        try:
+            return library()
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="prices")
+            logger.exception("mitmmu: the table of prices does not load, so only those in mmu_prices are known")
+            return None
+
+    async def _price(self, flow: http.HTTPFlow, model: str, day: date) -> Rates:
+        listed = await self.prices()
+        url = f"https://{flow.request.pretty_host}{flow.request.path.partition('?')[0]}"
+        key = model, url, day, self.own
+        if key not in self._rates:
+            if len(self._rates) >= RATES:
+                self._rates.clear()
+            self._rates[key] = rates(model, url, day, self.own, listed)
+        return self._rates[key]
+
+    def unheard(self, call: Call) -> None:
+        """Book a request of which nothing was reported."""
+        self._book(call, Entry())
+
+    def _book(self, call: Call, entry: Entry) -> None:
+        if not isinstance(self.keeper, Keeper):
+            return
+        sums: dict[str, float] = {
+            "requests": 1,
+            "unknown": 0 if entry.known else 1,
+            "prompt_tokens": entry.prompt,
+            "saved_tokens": entry.saved,
+            "billed": entry.billed,
+            "untouched": entry.untouched,
+            **{action.value: entry.by.get(action, 0.0) for action in Action},
+        }
+        name = call.name
+        self.keeper.hierarchy.book(Booking(str(_day(call)), call.plan.view.id, name.tenant, name.project, sums))
+
+    async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> dict[str, Any]:
+        """Count tokens off the request's path, book what they cost, tell people what was saved, and calibrate the
+        counter. What is to be remembered of the line."""
         observing = isinstance(self.keeper, Memory)
         splices = call.plan.splices if call.rewritten or observing else {}
 
         def work() -> Weight:
-            weight = weigh(call.conversation, call.plan.table, splices, self.counter)
-            if call.client is None or call.client is call.conversation:
-                return weight
-            return replace(weight, saved=weigh(call.client, call.plan.table, {}, self.counter).sent - weight.sent)
+            seen = call.plan.line.seen
+            return weigh(call.conversation, call.plan.table, splices, self.counter, call.client, seen)
 
         weight = await asyncio.to_thread(work)
         model = call.conversation.model
@@ -104,9 +159,26 @@ class Accounts:
             if isinstance(self.keeper, Keeper):
                 self.keeper.hierarchy.learn("calibration", model, [round(factor, 4), seen + 1])
         saved = round(weight.saved * factor)
+        price = await self._price(flow, model, _day(call))
+        if observing:
+            entry = bill(Weight(weight.sent, weight.exact), usage, call.more, price)
+        else:
+            here = standing(call.conversation, call.plan, splices)
+            entry = bill(weight, usage, call.more, price, factor, here)
         if observing:
             self.metrics.add("mmu_could_save_tokens_total", saved)
             flowlist.weigh(flow, sent=usage.prompt - saved, saved=saved)
         else:
             self.metrics.add("mmu_saved_tokens_total", saved)
             flowlist.weigh(flow, sent=usage.prompt, saved=saved)
+        if price.known:
+            self.metrics.add("mmu_billed_dollars_total", entry.billed, model=model)
+            self.metrics.add("mmu_untouched_dollars_total", entry.untouched, model=model)
+            flowlist.cost(flow, billed=entry.billed, untouched=entry.untouched, known=entry.known)
+        self._book(call, entry)
+        return {STATE: remembered(call.conversation, call.plan.line, usage, entry)}
+
+
+def _day(call: Call) -> date:
+    """The day of the request, in UTC."""
+    return datetime.fromtimestamp(call.plan.view.last_at, UTC).date()
