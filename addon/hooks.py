@@ -19,7 +19,7 @@ from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addon import carry_on, options, upgrade, vocabulary
+from addon import carry_on, options, upgrade
 from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
@@ -119,7 +119,6 @@ class Mitmmu:
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
-        counter.load(await asyncio.to_thread(vocabulary.load))
         await accounts.prices()
 
     def _decrypt_only_llm_hosts(self, settings: Settings) -> None:

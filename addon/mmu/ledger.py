@@ -31,7 +31,7 @@ exact (an image), only losses are counted; where the prices or the usage are not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from enum import StrEnum
@@ -84,6 +84,8 @@ class Part:
     saved: int
     """Tokens by which the client's own is longer."""
     action: Action
+    pages: tuple[str, ...] = ()
+    """What was taken out, and behind it what that was folded into: it reads alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,12 @@ class Weight:
     parts: tuple[Part, ...] = ()
     seen: int = 0
     """Of what the provider has been sent before, as it was sent now."""
+    fed: int = 0
+    """Of what the client has added behind it."""
+    thought: bool = False
+    """Whether reasoning stands behind it, which is not counted."""
+    arrived: tuple[str, ...] = ()
+    """Pages behind it that stand there in full."""
 
     @property
     def saved(self) -> int:
@@ -121,9 +129,9 @@ def weigh(
     at = sum(counter.count(conversation.text[tool.start : tool.end]) for tool in conversation.tools)
     for anchor, splice in splices.items():
         if anchor.startswith(TOOL) and splice.text is not None:
-            tokens = counter.count(splice.text)
-            parts.append(Part(at, -tokens, Action.TOOL))
-            at += tokens
+            weight = counter.count(splice.text)
+            parts.append(Part(at, -weight, Action.TOOL))
+            at += weight
     at += sum(counter.count(block.text, block.digest) for block in conversation.instructions)
     replaced = {}
     for entry in table.entries:
@@ -131,25 +139,33 @@ def weigh(
         if found is not None and found.text is not None:
             replaced[entry.message, entry.block.start] = entry, found
     exact = True
-    upto = seen_at = at
+    arrived = tuple(e.page for e in table.entries if e.message >= seen and shown(e, splices) is e.block.text)
+    thought = False
+    fed, upto, seen_at = 0, at, at
     before = dict(_reworked(conversation, client, counter))
     for number, message in enumerate(conversation.messages):
         if number in before:
             saved = before[number]
             parts.append(Part(upto, saved, Action.COLLAPSE if saved > 0 else Action.RECALL))
+        begun = upto
         for start, tokens in _blocks(conversation, message, counter):
             if tokens is None:
                 exact = False
             elif (number, start) in replaced:
-                entry, splice = replaced[number, start]
+                entry, made = replaced[number, start]
                 stands = counter.count(shown(entry, splices))
-                parts.append(Part(upto, tokens - stands, _ACTIONS[splice.change]))
+                pages = entry.page, *(needed.rpartition(":")[2] for needed in made.needs)
+                parts.append(Part(upto, tokens - stands, _ACTIONS[made.change], pages))
                 upto += stands
             else:
                 upto += tokens
-        if number + 1 == seen:
+        if number < seen:
             seen_at = upto
-    return Weight(upto, exact, tuple(parts), seen_at if seen else 0)
+        elif message.role == "assistant":
+            thought = thought or any(block.kind is Kind.REASONING for block in message.blocks)
+        else:
+            fed += upto - begun
+    return Weight(upto, exact, tuple(parts), seen_at if seen else 0, fed, thought, arrived)
 
 
 def _blocks(conversation: Conversation, message: Message, counter: Counter) -> Iterator[tuple[int, int | None]]:
@@ -193,6 +209,8 @@ class Past:
     """It had so many."""
     prompt: int
     """Tokens of it, as sent."""
+    output: int
+    """Tokens of its answer, what carried it on included."""
     warm: int
     """Tokens of the untouched transcript that the provider would have in its cache."""
     shared: int
@@ -202,14 +220,15 @@ class Past:
 def past(state: Mapping[str, Any]) -> Past | None:
     """From a line's state."""
     held = state.get(STATE)
-    return Past(*held) if isinstance(held, list) and len(held) == 5 else None
+    return Past(*held) if isinstance(held, list) and len(held) == 6 else None
 
 
-def remembered(conversation: Conversation, line: Line, usage: Usage, entry: Entry) -> list[Any]:
+def remembered(conversation: Conversation, line: Line, usage: Usage, more: Sequence[Usage], entry: Entry) -> list[Any]:
     """What a line's state keeps of a request, as `past` reads it."""
     before = past(line.parent.state) if line.parent is not None else None
     shared = before.shared if before is not None else usage.read if line.how is Descent.FIRST else 0
-    return [conversation.model, len(conversation.messages), usage.prompt, entry.warm, shared]
+    output = usage.output + sum(each.output for each in more)
+    return [conversation.model, len(conversation.messages), usage.prompt, output, entry.warm, shared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +291,15 @@ class Entry:
     """Tokens of the untouched transcript that are in the provider's cache from now on."""
 
 
-def untouched(weight: Weight, usage: Usage, factor: float, here: Standing, least: int) -> tuple[Usage, list[int]]:
+def untouched(
+    weight: Weight, usage: Usage, gains: Sequence[float], here: Standing, least: int
+) -> tuple[Usage, list[int]]:
     """How the client's own prompt would have been billed, and where each part of the weight would have stood in it.
 
-    `factor` is the provider's tokens over ours, `least` the tokens below which a prompt is not cached.
+    `gains` are what the parts have saved in the provider's tokens, `least` the tokens below which a prompt is not
+    cached.
     """
     places = _places(weight, usage, here)
-    gains = [part.saved * factor for part in weight.parts]
 
     def moved(boundary: float) -> int:
         return max(0, round(boundary + sum(g for place, g in zip(places, gains, strict=True) if place < boundary)))
@@ -302,6 +323,46 @@ def untouched(weight: Weight, usage: Usage, factor: float, here: Standing, least
     return split, [min(moved(place), total) for place in places]
 
 
+def measured(weight: Weight, usage: Usage, here: Standing) -> tuple[int, int] | None:
+    """What a turn has added, in the provider's tokens and in ours; None where that cannot be told.
+
+    Tokenizers differ by the kind of text, and what splices take out is what tools gave. So our tokens are compared
+    with the provider's where tools give something, and a page weighs what it weighed when it came: between two
+    requests of a line, of which the second only adds to the first. Reasoning cannot be counted; where the model has
+    reasoned, what it was billed for its answer is taken away on both sides.
+    """
+    before = here.before
+    if before is None or not here.continues or here.changed or not weight.exact or not before.prompt:
+        return None
+    theirs, ours = usage.prompt - before.prompt, weight.sent - weight.seen
+    if weight.thought:
+        theirs, ours = theirs - before.output, weight.fed
+    return (theirs, ours) if ours >= LEAST_MEASURED and 0.5 <= theirs / ours <= 3.0 else None
+
+
+LEAST_MEASURED = 100
+"""Tokens below which a comparison is mostly about what stands around them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The provider's tokens over ours, as measured: sums of both, of which each new measurement lets a little fade."""
+
+    theirs: float = 0.0
+    ours: float = 0.0
+
+    def and_then(self, found: tuple[int, int]) -> Scale:
+        return Scale(self.theirs * FADES + found[0], self.ours * FADES + found[1])
+
+    def factor(self, otherwise: float) -> float:
+        """The ratio, or another while little has been measured."""
+        return self.theirs / self.ours if self.ours >= ENOUGH_MEASURED else otherwise
+
+
+FADES = 0.98
+ENOUGH_MEASURED = 2000
+
+
 def _places(weight: Weight, usage: Usage, here: Standing) -> list[float]:
     """Where the weight's parts stand, in the provider's tokens.
 
@@ -318,11 +379,18 @@ def _places(weight: Weight, usage: Usage, here: Standing) -> list[float]:
 
 
 def bill(
-    weight: Weight, usage: Usage, more: Sequence[Usage], rates: Rates, factor: float = 1.0, here: Standing = ALONE
+    weight: Weight,
+    usage: Usage,
+    more: Sequence[Usage],
+    rates: Rates,
+    here: Standing = ALONE,
+    factor: Callable[[Part], float] = lambda part: 1.0,
 ) -> Entry:
-    """The entry of a request. `usage` is what was reported of it, `more` of the requests that carried it on."""
+    """The entry of a request. `usage` is what was reported of it, `more` of the requests that carried it on; `factor`
+    gives the provider's tokens over ours."""
     parts = weight.parts if weight.exact else ()
-    split, places = untouched(replace(weight, parts=parts), usage, factor, here, rates.minimum)
+    gains = [part.saved * factor(part) for part in parts]
+    split, places = untouched(replace(weight, parts=parts), usage, gains, here, rates.minimum)
     end = split.read + split.written_hour + split.written
     unsaid = not (usage.written or usage.written_hour or here.asked)
     if here.caches and (unsaid or (not end and usage.prompt < rates.minimum)):
@@ -335,8 +403,8 @@ def bill(
     would = rates.cost(alone)
     rate = rates.at(split.prompt)
     by: dict[Action, float] = dict.fromkeys(Action, 0.0)
-    for part, place in zip(parts, places, strict=True):
-        by[part.action] += part.saved * factor * _price(rate, split, place)
+    for part, gain, place in zip(parts, gains, places, strict=True):
+        by[part.action] += gain * _price(rate, split, place)
     by[Action.CARRIED] = (alone.output - usage.output) * rate.output - sum(map(rates.cost, more))
     by[Action.OTHER] += would - billed - sum(by.values())
     return Entry(billed, would, usage.prompt, saved, by, weight.exact, end)
