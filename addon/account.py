@@ -46,14 +46,13 @@ class Accounts:
         self.metrics = metrics
         self.counter = counter
         self.keeper = keeper
-        self.own: tuple[Override, ...] = ()
-        """Prices of the user's own."""
+        self._own: tuple[Override, ...] = ()
         self._factors: dict[str, tuple[float, int]] = {}
         self._scales: dict[str, Scale] = {}
         self._pages: OrderedDict[tuple[str, str], float] = OrderedDict()
         """The provider's tokens over ours, by model and page."""
         self._table: asyncio.Future[Listed | None] | None = None
-        self._rates: dict[tuple[str, str, date, tuple[Override, ...]], Rates] = {}
+        self._rates: dict[tuple[str, str, date], Rates] = {}
 
     async def load(self) -> None:
         """Fetch the calibration learned so far. Raises StoreError."""
@@ -107,6 +106,11 @@ class Accounts:
         self.keeper.heard(call.plan.view, news)
         self.keeper.heard(call.plan.view, await self._weigh(flow, call, usage))
 
+    def use(self, own: tuple[Override, ...]) -> None:
+        """Let prices of the user's own go before those of the table."""
+        self._own = own
+        self._rates.clear()
+
     async def prices(self) -> Listed | None:
         """The table of prices, loaded in a thread when first asked for, behind the counter's vocabulary; None if it
         cannot be. What is booked waits for both: counts of an estimator are no measure."""
@@ -125,11 +129,11 @@ class Accounts:
 
     def _price(self, flow: http.HTTPFlow, model: str, day: date, listed: Listed | None) -> Rates:
         url = f"https://{flow.request.pretty_host}{flow.request.path.partition('?')[0]}"
-        key = model, url, day, self.own
+        key = model, url, day
         if key not in self._rates:
             if len(self._rates) >= RATES:
                 self._rates.clear()
-            self._rates[key] = rates(model, url, day, self.own, listed)
+            self._rates[key] = rates(model, url, day, self._own, listed)
         return self._rates[key]
 
     def unheard(self, call: Call) -> None:

@@ -84,7 +84,7 @@ class Mitmmu:
                 raise OptionsError("mmu_mode cannot change while mitmproxy runs: a view must be kept or not kept")
         self.settings = settings
         if self.accounts is not None:
-            self.accounts.own = settings.prices
+            self.accounts.use(settings.prices)
 
     def running(self) -> None:
         assert self.settings is not None
@@ -103,7 +103,7 @@ class Mitmmu:
                 self.hierarchy = await Hierarchy.open(settings.store)
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
-            accounts.own = settings.prices
+            accounts.use(settings.prices)
             await accounts.load()
         except (OSError, ValueError, StoreError) as error:
             self.metrics.add("mmu_failures_total", place="open")

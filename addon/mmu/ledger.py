@@ -310,6 +310,9 @@ def untouched(
     written = min(max(moved(usage.read + usage.written_hour + usage.written), hour), total)
     before = here.before
     if before is not None:
+        short = before.prompt - usage.read
+        if here.continues and not (here.changed or here.asked) and usage.read and 0 < short < STEP:
+            read = max(read, min(moved(before.prompt) - short, total))
         if here.changed and here.alive:
             ratio = usage.prompt / max(weight.sent, 1)
             read = max(read, min(before.warm, moved(weight.seen * ratio), total))
@@ -321,6 +324,11 @@ def untouched(
     hour, written = max(hour, read), max(written, hour, read)
     split = replace(usage, read=read, written_hour=hour - read, written=written - hour, fresh=total - written)
     return split, [min(moved(place), total) for place in places]
+
+
+STEP = 2048
+"""Tokens by which what is read may end before what was sent: providers that cache unasked do so in steps of 128, or of
+this. The untouched prompt would have been read to within a step of its end as well, whatever stands in that step."""
 
 
 def measured(weight: Weight, usage: Usage, here: Standing) -> tuple[int, int] | None:
@@ -393,7 +401,8 @@ def bill(
     split, places = untouched(replace(weight, parts=parts), usage, gains, here, rates.minimum)
     end = split.read + split.written_hour + split.written
     unsaid = not (usage.written or usage.written_hour or here.asked)
-    if here.caches and (unsaid or (not end and usage.prompt < rates.minimum)):
+    short = usage.prompt < rates.minimum and usage.fresh == usage.prompt
+    if here.caches and (unsaid or short):
         end = split.prompt if split.prompt >= rates.minimum else 0
     saved = split.prompt - usage.prompt
     if not rates.known:
