@@ -314,8 +314,8 @@ def untouched(
         if here.continues and not (here.changed or here.asked) and usage.read and 0 < short < STEP:
             read = max(read, min(moved(before.prompt) - short, total))
         if here.changed and here.alive:
-            ratio = usage.prompt / max(weight.sent, 1)
-            read = max(read, min(before.warm, moved(weight.seen * ratio), total))
+            upto = total if here.continues else moved(weight.seen * usage.prompt / max(weight.sent, 1))
+            read = max(read, min(before.warm, upto, total))
         if here.head_given_up:
             read = max(read, min(before.shared, total))
         shortened = here.caches and not written and usage.prompt < least <= total

@@ -4,6 +4,7 @@ session is sent to as it is, whose bill is what the untouched session costs."""
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,3 +138,26 @@ def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> N
         assert list(talk.sdk.chat.completions.create(**given))
         [sums] = ledger(there)
         assert (sums["requests"], sums["unknown"], sums["billed"], sums["untouched"]) == (1, 1, 0, 0)
+
+
+def test_recalls_are_paid_for_in_full(tmp_path: Path) -> None:
+    """A response that was carried on twice: all of it is billed, and none of it would have been."""
+    with world(tmp_path) as there:
+        talk = Messages(there, stream=True)
+        play(talk, 4_000.0)
+        before = ledger(there)[0]
+        page = re.findall(r"\[mmu page ([0-9a-z]+): ", talk.bodies()[-1].decode())[0]
+        talk.human("what did it print?")
+        recalls = [[use("mmu_recall", page=page)], [use("mmu_recall", page=page, lines="3-4")]]
+        talk.ask(*recalls, [say("That.")])
+        talk.human("thanks")
+        talk.ask([say("Bye.")])
+        [sums] = ledger(there)
+        assert sums["billed"] == pytest.approx(there.up.totals("talk").dollars, abs=1e-6)
+        added = {name: sums[name] - before[name] for name in ("billed", "untouched", "carried", "recall", "requests")}
+        assert added["requests"] == 2
+        assert added["carried"] < 0  # the requests that carried it on
+        assert added["recall"] < 0  # and what they put into the next one
+        assert sums["untouched"] - sums["billed"] == pytest.approx(
+            sum(sums[name] for name in ("fold", "evict", "collapse", "recall", "tool", "carried", "other"))
+        )
