@@ -26,7 +26,8 @@ A response that was carried on would have come in one piece, as long as its last
 recalls included, is the price of having evicted.
 
 In doubt the untouched bill is the smaller one, and nothing is claimed that rests on a guess: where the weight is not
-exact (an image), only losses are counted; where the prices or the usage are not known, nothing is.
+exact (an image), or it is not known what a changed prefix had in the cache, only losses are counted; where the prices
+or the usage are not known, nothing is.
 """
 
 from __future__ import annotations
@@ -242,6 +243,8 @@ class Standing:
     """What had been sent before was sent otherwise."""
     alive: bool = False
     """By the clock, the provider would still have had what it was sent."""
+    told: bool = True
+    """What the line's last request left is known, if there was one: it may not have been booked yet."""
     asked: bool = True
     """The client's request says what is cached; else the provider caches unasked all that is long enough."""
     caches: bool = True
@@ -263,11 +266,14 @@ def standing(conversation: Conversation, plan: Plan, sent: Mapping[str, Splice])
     entries, ours = plan.table.by_anchor, plan.replay
     moved = [a for a in sent.keys() | ours.keys() if sent.get(a) is not ours.get(a)]
     changed = plan.before is not None or any(a not in entries or entries[a].message < line.seen for a in moved)
+    # What a client goes back to was cached as it stood then, and may stand otherwise now.
+    changed = changed or (line.how is Descent.DIVERGED and bool(sent))
     ttl = time_to_live(line.parent) if line.parent is not None else None
     return Standing(
         before,
         continues=before is not None and line.how is Descent.CONTINUED and line.seen == before.messages,
         changed=changed,
+        told=line.parent is None or (before is not None and line.seen <= before.messages),
         alive=ttl is not None and plan.view.last_at - line.used_at <= ttl,
         asked=conversation.breakpoints > 0,
         caches=conversation.ttl is not None and time_to_live(plan.view) is not None,
@@ -396,7 +402,8 @@ def bill(
 ) -> Entry:
     """The entry of a request. `usage` is what was reported of it, `more` of the requests that carried it on; `factor`
     gives the provider's tokens over ours."""
-    parts = weight.parts if weight.exact else ()
+    exact = weight.exact and (here.told or not (here.changed and here.alive))
+    parts = weight.parts if exact else ()
     gains = [part.saved * factor(part) for part in parts]
     split, places = untouched(replace(weight, parts=parts), usage, gains, here, rates.minimum)
     end = split.read + split.written_hour + split.written
@@ -416,7 +423,7 @@ def bill(
         by[part.action] += gain * _price(rate, split, place)
     by[Action.CARRIED] = (alone.output - usage.output) * rate.output - sum(map(rates.cost, more))
     by[Action.OTHER] += would - billed - sum(by.values())
-    return Entry(billed, would, usage.prompt, saved, by, weight.exact, end)
+    return Entry(billed, would, usage.prompt, saved, by, exact, end)
 
 
 def _price(rate: Rates, split: Usage, place: float) -> float:

@@ -168,6 +168,9 @@ def test_nothing_is_claimed_that_is_not_known() -> None:
     assert made.billed == made.untouched > 0
     lost = entry(image, Usage(written=10_000), Usage(read=10_000))
     assert lost.untouched < lost.billed
+    rushed = Standing(past(warm=900), changed=True, alive=True, told=False)
+    hasty = entry(evicted(2_000, 8_000, seen=9_000), Usage(read=2_000, written=8_000), here=rushed)
+    assert (hasty.untouched, hasty.known) == (hasty.billed, False)
     guess = entry(evicted(2_000, 8_000), Usage(written=10_000), rates=Rates(3, 1, 1, 1, 1, known=False))
     assert (guess.billed, guess.untouched, guess.known) == (0, 0, False)
 
@@ -216,7 +219,7 @@ def test_an_untouched_prompt_is_split_without_a_rest(
     usage: Usage, before: Past | None, sent: int, seen: int, parts: list[Part],
     continues: bool, changed: bool, alive: bool, asked: bool, caches: bool, head: bool,
 ) -> None:  # fmt: skip
-    here = Standing(before, continues, changed, alive, asked, caches, head)
+    here = Standing(before, continues, changed, alive, True, asked, caches, head)
     gains = [part.saved * 1.3 for part in parts]
     split, places = untouched(Weight(sent, True, tuple(parts), seen), usage, gains, here, 1024)
     assert split.prompt == max(0, round(usage.prompt + sum(gains)))
