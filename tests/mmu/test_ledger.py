@@ -72,12 +72,12 @@ def test_a_fold_saves_a_write_when_it_comes_and_rent_from_then_on() -> None:
 
 
 def test_the_last_prompt_is_the_landmark_where_counts_lean() -> None:
-    """What a turn brings weighs twice what we count; without the landmark the fold would stand in what was read."""
+    """What a turn brings weighs less than we count; without the landmark the fold would stand in what was read."""
     here = Standing(past(prompt=9_000), continues=True, alive=True)
     fold = Weight(9_500, True, (Part(9_000, 100, Action.FOLD),), 9_000)
-    usage = Usage(read=9_000, written=1_000)
+    usage = Usage(read=9_000, written=200)
     assert entry(fold, usage, here=here).by[Action.FOLD] == pytest.approx(100 * 1.25)
-    assert entry(fold, Usage(read=9_600, written=400)).by[Action.FOLD] == pytest.approx(100 * 0.1)
+    assert entry(fold, usage).by[Action.FOLD] == pytest.approx(100 * 0.1)
 
 
 def test_uncached_it_is_full_price_every_time() -> None:
@@ -130,6 +130,8 @@ def test_a_cliff_that_was_not_crossed() -> None:
     rates = Rates(1.0, 0.1, 1.0, 1.0, 5.0, cliff=15_000, above=Rates(2.0, 0.2, 2.0, 2.0, 7.5))
     made = entry(evicted(2_000, 8_000), Usage(fresh=10_000, output=10), rates=rates)
     assert (made.billed, made.untouched) == (10_050, 36_075)
+    assert made.by[Action.EVICT] == pytest.approx(16_000)
+    assert made.by[Action.OTHER] == pytest.approx(10_025)
 
 
 def test_too_short_to_be_cached_because_of_us() -> None:
