@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import logging
+from collections import OrderedDict
+from datetime import UTC, date, datetime
+from typing import Any
 
 from mitmproxy import http
 
+from addon import vocabulary
 from addon.call import Call
 from addon.keeper import Keeper, Memory
-from addon.mmu.ledger import Weight, weigh
+from addon.mmu.ledger import STATE, Action, Entry, Part, Scale, Weight, bill, measured, remembered, standing, weigh
 from addon.mmu.plan import told
+from addon.mmu.price import Listed, Override, Rates, library, rates
 from addon.mmu.tokens import Counter, calibrate
 from addon.mmu.view import Change
 from addon.watch import flowlist
 from addon.watch.metrics import Metrics
 from addon.wire.usage import Usage
+from storage.records import Booking
+
+logger = logging.getLogger(__name__)
 
 _COUNTED = (
     ("mmu_folds_total", Change.FOLD),
@@ -25,6 +33,11 @@ _COUNTED = (
     ("mmu_collapses_total", Change.COLLAPSE),
 )
 
+PAGES = 8192
+"""Pages whose weight is kept in mind; of others the model's pages in general speak."""
+RATES = 256
+"""Models whose prices are kept in mind."""
+
 
 class Accounts:
     """Keeps the books. `counter` is shared with the planner: what is counted here serves its next decision."""
@@ -33,7 +46,13 @@ class Accounts:
         self.metrics = metrics
         self.counter = counter
         self.keeper = keeper
+        self._own: tuple[Override, ...] = ()
         self._factors: dict[str, tuple[float, int]] = {}
+        self._scales: dict[str, Scale] = {}
+        self._pages: OrderedDict[tuple[str, str], float] = OrderedDict()
+        """The provider's tokens over ours, by model and page."""
+        self._table: asyncio.Future[Listed | None] | None = None
+        self._rates: dict[tuple[str, str, date], Rates] = {}
 
     async def load(self) -> None:
         """Fetch the calibration learned so far. Raises StoreError."""
@@ -41,6 +60,9 @@ class Accounts:
             for model, fact in (await self.keeper.hierarchy.facts("calibration")).items():
                 if isinstance(fact, list) and len(fact) == 2:
                     self._factors[model] = float(str(fact[0])), int(str(fact[1]))
+            for model, fact in (await self.keeper.hierarchy.facts("scale")).items():
+                if isinstance(fact, list) and len(fact) == 2:
+                    self._scales[model] = Scale(float(str(fact[0])), float(str(fact[1])))
 
     def sent(self, call: Call, received: int, sent: int) -> None:
         """Count a request that leaves; sizes of its body as it came and as it goes, in bytes."""
@@ -82,18 +104,81 @@ class Accounts:
             if call.rewritten:
                 news["bound"] = True
         self.keeper.heard(call.plan.view, news)
-        await self._weigh(flow, call, usage)
+        self.keeper.heard(call.plan.view, await self._weigh(flow, call, usage))
 
-    async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
-        """Count tokens off the request's path, tell people what was saved, and calibrate the counter."""
+    def use(self, own: tuple[Override, ...]) -> None:
+        """Let prices of the user's own go before those of the table."""
+        self._own = own
+        self._rates.clear()
+
+    async def prices(self) -> Listed | None:
+        """The table of prices, loaded in a thread when first asked for, behind the counter's vocabulary; None if it
+        cannot be. What is booked waits for both: counts of an estimator are no measure."""
+        if self._table is None:
+            self._table = asyncio.ensure_future(asyncio.to_thread(self._load))
+        return await asyncio.shield(self._table)
+
+    def _load(self) -> Listed | None:
+        self.counter.load(vocabulary.load())
+        try:
+            return library()
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="prices")
+            logger.exception("mitmmu: the table of prices does not load, so only those in mmu_prices are known")
+            return None
+
+    def _price(self, flow: http.HTTPFlow, model: str, day: date, listed: Listed | None) -> Rates:
+        url = f"https://{flow.request.pretty_host}{flow.request.path.partition('?')[0]}"
+        key = model, url, day
+        if key not in self._rates:
+            if len(self._rates) >= RATES:
+                self._rates.clear()
+            self._rates[key] = rates(model, url, day, self._own, listed)
+        return self._rates[key]
+
+    def unheard(self, call: Call) -> None:
+        """Book a request of which nothing was reported."""
+        self._book(call, Entry())
+
+    def _book(self, call: Call, entry: Entry) -> None:
+        if not isinstance(self.keeper, Keeper):
+            return
+        sums: dict[str, float] = {
+            "requests": 1,
+            "unknown": 0 if entry.known else 1,
+            "prompt_tokens": entry.prompt,
+            "saved_tokens": entry.saved,
+            "billed": entry.billed,
+            "untouched": entry.untouched,
+            **{action.value: entry.by.get(action, 0.0) for action in Action},
+        }
+        name = call.name
+        self.keeper.hierarchy.book(Booking(str(_day(call)), call.plan.view.id, name.tenant, name.project, sums))
+
+    def _scale(self, model: str, weight: Weight, found: tuple[int, int] | None) -> Scale:
+        """What is known of a model's tokens, with what was found out now."""
+        scale = self._scales.get(model, Scale())
+        if found is not None:
+            self._scales[model] = scale = scale.and_then(found)
+            for page in weight.arrived:
+                self._pages[model, page] = found[0] / found[1]
+                self._pages.move_to_end((model, page))
+            while len(self._pages) > PAGES:
+                self._pages.popitem(last=False)
+            if isinstance(self.keeper, Keeper):
+                self.keeper.hierarchy.learn("scale", model, [round(scale.theirs), round(scale.ours)])
+        return scale
+
+    async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> dict[str, Any]:
+        """Count tokens off the request's path, book what they cost, tell people what was saved, and calibrate the
+        counter. What is to be remembered of the line."""
         observing = isinstance(self.keeper, Memory)
         splices = call.plan.splices if call.rewritten or observing else {}
+        listed = await self.prices()
 
         def work() -> Weight:
-            weight = weigh(call.conversation, call.plan.table, splices, self.counter)
-            if call.client is None or call.client is call.conversation:
-                return weight
-            return replace(weight, saved=weigh(call.client, call.plan.table, {}, self.counter).sent - weight.sent)
+            seen = call.plan.line.seen
+            return weigh(call.conversation, call.plan.table, splices, self.counter, call.client, seen)
 
         weight = await asyncio.to_thread(work)
         model = call.conversation.model
@@ -103,10 +188,33 @@ class Accounts:
             self._factors[model] = factor, seen + 1
             if isinstance(self.keeper, Keeper):
                 self.keeper.hierarchy.learn("calibration", model, [round(factor, 4), seen + 1])
-        saved = round(weight.saved * factor)
+        here = standing(call.conversation, call.plan, splices)
+        otherwise = self._scale(model, weight, None if observing else measured(weight, usage, here)).factor(factor)
+
+        def scale(part: Part) -> float:
+            known = (self._pages.get((model, page)) for page in part.pages)
+            return next((factor for factor in known if factor is not None), otherwise)
+
+        saved = round(sum(part.saved * scale(part) for part in weight.parts))
+        price = self._price(flow, model, _day(call), listed)
+        if observing:
+            entry = bill(Weight(weight.sent, weight.exact), usage, call.more, price)
+        else:
+            entry = bill(weight, usage, call.more, price, here, scale)
         if observing:
             self.metrics.add("mmu_could_save_tokens_total", saved)
             flowlist.weigh(flow, sent=usage.prompt - saved, saved=saved)
         else:
             self.metrics.add("mmu_saved_tokens_total", saved)
             flowlist.weigh(flow, sent=usage.prompt, saved=saved)
+        if price.known:
+            self.metrics.add("mmu_billed_dollars_total", entry.billed, model=model)
+            self.metrics.add("mmu_untouched_dollars_total", entry.untouched, model=model)
+            flowlist.cost(flow, billed=entry.billed, untouched=entry.untouched, known=entry.known)
+        self._book(call, entry)
+        return {STATE: remembered(call.conversation, call.plan.line, usage, call.more, entry)}
+
+
+def _day(call: Call) -> date:
+    """The day of the request, in UTC."""
+    return datetime.fromtimestamp(call.plan.view.last_at, UTC).date()

@@ -19,7 +19,7 @@ from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy.layer import NextLayer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from addon import carry_on, options, upgrade, vocabulary
+from addon import carry_on, options, upgrade
 from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
@@ -83,6 +83,8 @@ class Mitmmu:
             if settings.mode is not self.settings.mode:
                 raise OptionsError("mmu_mode cannot change while mitmproxy runs: a view must be kept or not kept")
         self.settings = settings
+        if self.accounts is not None:
+            self.accounts.use(settings.prices)
 
     def running(self) -> None:
         assert self.settings is not None
@@ -101,6 +103,7 @@ class Mitmmu:
                 self.hierarchy = await Hierarchy.open(settings.store)
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
+            accounts.use(settings.prices)
             await accounts.load()
         except (OSError, ValueError, StoreError) as error:
             self.metrics.add("mmu_failures_total", place="open")
@@ -116,7 +119,7 @@ class Mitmmu:
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
-        counter.load(await asyncio.to_thread(vocabulary.load))
+        await accounts.prices()
 
     def _decrypt_only_llm_hosts(self, settings: Settings) -> None:
         """Tunnel everything else untouched, unless the user has said which hosts to decrypt."""
@@ -324,8 +327,10 @@ class Mitmmu:
                 hear_whole(call, flow.response.headers.get("content-type", ""), flow.response.content or b"")
             if call.usage is not None:
                 self._book(flow, call, call.usage)
-            elif flow.response.status_code == 200 and call.api.reports_usage(call.conversation):
-                self.metrics.add("mmu_failures_total", place="no usage reported")
+            elif flow.response.status_code == 200 and self.accounts is not None:
+                self.accounts.unheard(call)
+                if call.api.reports_usage(call.conversation):
+                    self.metrics.add("mmu_failures_total", place="no usage reported")
         except asyncio.CancelledError:
             self.metrics.add("mmu_failures_total", place="cancelled response")
         except Exception:

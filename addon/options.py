@@ -15,6 +15,7 @@ from mitmproxy.exceptions import OptionsError
 
 from addon import places
 from addon.mmu.evict import Policy
+from addon.mmu.price import Override, overrides
 
 
 class Recall(StrEnum):
@@ -53,6 +54,8 @@ class Settings:
     recall: Recall = Recall.AUTO
     sockets: Sockets = Sockets.REFUSE
     header_clock: bool = False
+    prices: tuple[Override, ...] = ()
+    """Prices that go before those of the table."""
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose calls are managed."""
 
@@ -64,6 +67,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_websocket": ("refuse", "refuse (Codex then sends requests, that can be managed) or observe (as it is)."),
+    "mmu_prices": ("", "File with prices of your own, in dollars. Default: prices.toml in mmu_home, if there is one."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak one of the APIs: gateway.example.com,localhost:8080."),
 }
@@ -101,6 +105,21 @@ def _store(text: str, home: Path) -> str:
         raise OptionsError(f"mmu_store: {error}") from None
 
 
+def _prices(text: str, home: Path) -> tuple[Override, ...]:
+    path = Path(text).expanduser() if text else home / "prices.toml"
+    try:
+        return overrides(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if text:
+            raise OptionsError(f"mmu_prices: there is no file {path}; leave the option out or make it") from None
+        return ()
+    except (OSError, ValueError) as error:
+        raise OptionsError(
+            f"mmu_prices: {path}: {error}. Expected for each model a table in dollars per million tokens, for example "
+            '["gpt-6.2*"], input = 5.0, output = 30.0, each on a line of its own'
+        ) from None
+
+
 def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     """Check the options' values. Raises OptionsError.
 
@@ -133,6 +152,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         policy=_policy(given["mmu_policy"]),
         recall=Recall(given["mmu_recall"]),
         sockets=Sockets(given["mmu_websocket"]),
+        prices=_prices(given["mmu_prices"], home),
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,
     )

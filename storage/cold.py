@@ -15,13 +15,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from . import engine, rows, schema, search
 from .errors import StoreError
-from .records import JSON, Batch, Hit, Outcome, Page, Stored
+from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .writer import Writer
 
 # how long an upgrade waits for another process that is upgrading
 _UPGRADE_SECONDS = 30.0
 # how long one attempt at the write lock lasts; the writer looks up in between
 _ATTEMPT_SECONDS = 0.25
+# how long sums are on their way from the writer to the database
+_MOVE_SECONDS = 0.005
+_MOVES = 400
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
 
@@ -123,6 +126,26 @@ class Cold:
     def learn(self, scope: str, key: str, value: JSON) -> None:
         row: dict[str, object] = {"scope": scope, "key": key, "value": json.dumps(value), "updated_at": self._clock()}
         self.writer.learn(scope, key, value, row)
+
+    def book(self, booking: Booking) -> None:
+        self.writer.book(booking)
+
+    async def ledger(self, since: str, by: str) -> dict[str, dict[str, float]]:
+        for _ in range(_MOVES):
+            moves, waiting = self.writer.unbooked()
+            if moves % 2 == 0:
+                found = await self._read(rows.totals_by, by, since)
+                if self.writer.unbooked()[0] == moves:
+                    break
+            await asyncio.sleep(_MOVE_SECONDS)
+        else:
+            raise StoreError("the ledger is being written; ask again")
+        for booking in waiting:
+            if booking.day >= since:
+                sums = found.setdefault(getattr(booking, by), dict.fromkeys(rows.SUMS, 0))
+                for name, amount in booking.sums.items():
+                    sums[name] += amount
+        return dict(sorted(found.items()))
 
     def stats(self) -> dict[str, int]:
         return {

@@ -1,4 +1,4 @@
-"""What is peculiar to the database behind the URL: opening it, its locks, and insert-or-ignore.
+"""What is peculiar to the database behind the URL: opening it, its locks, and inserts of rows that may be there.
 
 SQLite in WAL mode: readers never wait for the writer nor the writer for readers. Every write transaction takes the
 write lock at its BEGIN; one that reads first and upgrades later fails at once when another process writes in between,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,11 @@ def insert_or_replace(table: Table) -> Insert:
     key = [column.name for column in table.primary_key]
     rest = {column.name: made.excluded[column.name] for column in table.columns if column.name not in key}
     return made.on_conflict_do_update(index_elements=key, set_=rest)
+
+
+def insert_or_add(table: Table, sums: Sequence[str]) -> Insert:
+    """An INSERT that adds to the columns named of a row whose key is taken; its others stay."""
+    made = insert(table)
+    key = [column.name for column in table.primary_key]
+    more = {name: table.columns[name] + made.excluded[name] for name in sums}
+    return made.on_conflict_do_update(index_elements=key, set_=more)

@@ -99,6 +99,17 @@ class Hit:
     lines: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What is added to the ledger. `day` is YYYY-MM-DD; `sums` hold an amount for each of schema.COUNTS and DOLLARS."""
+
+    day: str
+    conversation: str
+    tenant: str
+    project: str
+    sums: Mapping[str, float]
+
+
 class Outcome(Enum):
     """What became of a batch. Only STORED changed anything that a later call can see."""
 

@@ -30,9 +30,9 @@ from sqlalchemy import (
 from sqlalchemy.sql import CompoundSelect
 
 from . import codec
-from .engine import insert_or_ignore, insert_or_replace
-from .records import JSON, Batch, Conversation, Page, Splice, Stored
-from .schema import conversations, facts, pages, splices
+from .engine import insert_or_add, insert_or_ignore, insert_or_replace
+from .records import JSON, Batch, Booking, Conversation, Page, Splice, Stored
+from .schema import COUNTS, DOLLARS, conversations, facts, ledger, pages, splices
 
 # a head shared by more conversations than this is a canned first message; the older ones are not coming back
 MATCHES = 32
@@ -103,6 +103,15 @@ _PREFIX = (
 )
 _FACTS = select(facts.c.key, facts.c.value).where(facts.c.scope == bindparam("scope"))
 _LEARN = insert_or_replace(facts)
+SUMS = (*COUNTS, *DOLLARS)
+BY = {"day": ledger.c.day, "project": ledger.c.project, "conversation": ledger.c.conversation}
+_LEDGER = {
+    name: select(column, *(func.sum(ledger.c[each]).label(each) for each in SUMS))
+    .where(ledger.c.day >= bindparam("since"))
+    .group_by(column)
+    for name, column in BY.items()
+}
+_BOOK = insert_or_add(ledger, SUMS)
 
 
 def order(stored: Stored) -> tuple[float, str]:
@@ -277,3 +286,15 @@ def known_facts(connection: Connection, scope: str) -> dict[str, JSON]:
 
 def learn(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
     connection.execute(_LEARN, list(rows))
+
+
+def book(connection: Connection, bookings: Sequence[Booking]) -> None:
+    """Add to the ledger."""
+    keys = ("day", "conversation", "tenant", "project")
+    connection.execute(_BOOK, [{**{key: getattr(one, key) for key in keys}, **one.sums} for one in bookings])
+
+
+def totals_by(connection: Connection, by: str, since: str) -> dict[str, dict[str, float]]:
+    """The ledger's sums from a day on, by one of BY."""
+    found = connection.execute(_LEDGER[by], {"since": since}).all()
+    return {row[0]: dict(zip(SUMS, row[1:], strict=True)) for row in found}

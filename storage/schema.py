@@ -92,8 +92,24 @@ facts = Table(
     PrimaryKeyConstraint("scope", "key"),
 )
 
+# sums, to which every request adds: by what it cost, and by what it would have cost with nothing changed
+COUNTS = ("requests", "unknown", "prompt_tokens", "saved_tokens")
+DOLLARS = ("billed", "untouched", "fold", "evict", "collapse", "recall", "tool", "carried", "other")
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("day", Text, nullable=False),
+    Column("conversation", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    *(Column(name, Integer, nullable=False) for name in COUNTS),
+    *(Column(name, Float, nullable=False) for name in DOLLARS),
+    PrimaryKeyConstraint("day", "conversation"),
+)
+
 # oldest first; the last one is what this code reads and writes
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 
 def revision(connection: Connection) -> str | None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from .cache import Cache, keys
 from .cold import Cold
-from .records import JSON, Batch, Hit, Outcome, Page, Stored
+from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
+from .rows import BY
 from .search import LIMIT, MOST
 from .warm import Process, Warm
 
@@ -125,6 +126,20 @@ class Hierarchy:
         """Note a fact. Written behind, so the last seconds of a killed process are lost; TypeError if not JSON."""
         self._cold.learn(scope, key, value)
 
+    def book(self, booking: Booking) -> None:
+        """Add to the ledger. Written behind, like facts."""
+        self._cold.book(booking)
+
+    async def ledger(self, *, since: str = "", by: str = "day") -> dict[str, dict[str, float]]:
+        """The ledger's sums from a day (YYYY-MM-DD) on, of all tenants together, by "day", "project" or
+        "conversation", in that order; what is not yet written included. ValueError for another word.
+
+        For the owner of the store only. Sums are named in schema.COUNTS and schema.DOLLARS.
+        """
+        if by not in BY:
+            raise ValueError(f"by={by}: expected one of {', '.join(BY)}")
+        return await self._cold.ledger(since, by)
+
     def stats(self) -> dict[str, int | float]:
         return {
             **self._cache.stats(),
@@ -135,5 +150,5 @@ class Hierarchy:
         }
 
     async def close(self) -> None:
-        """Write what waits, facts included, and stop; within 5 seconds, finished or not."""
+        """Write what waits, facts and bookings included, and stop; within 5 seconds, finished or not."""
         await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)

@@ -21,6 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +29,7 @@ from zstandard import ZstdError
 
 from . import rows
 from .engine import busy, checkpoint
-from .records import JSON, Batch, Outcome
+from .records import JSON, Batch, Booking, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,9 @@ class Writer:
         self._current: list[Job] = []
         self._doubts: list[rows.Change] = []
         self._facts: dict[tuple[str, str], tuple[JSON, dict[str, object]]] = {}
+        self._bookings: dict[tuple[str, str], Booking] = {}
+        # raised when sums go from here to the database, and again when they have gone: odd in between
+        self._moves = 0
         self._flush_at: float | None = None
         self._closing = False
         self._abandoned = False
@@ -114,6 +118,21 @@ class Writer:
                 self._flush_at = time.monotonic() + FLUSH_SECONDS
                 self._wake.notify()
 
+    def book(self, booking: Booking) -> None:
+        """Add to the ledger within FLUSH_SECONDS or so; until then `unbooked` tells it."""
+        key = booking.day, booking.conversation
+        with self._wake:
+            self._bookings[key] = _added(self._bookings.get(key), booking)
+            if self._flush_at is None:
+                self._flush_at = time.monotonic() + FLUSH_SECONDS
+                self._wake.notify()
+
+    def unbooked(self) -> tuple[int, list[Booking]]:
+        """What was booked and is not yet written. What is read from the database before and after the same even number
+        lacks exactly that."""
+        with self._lock:
+            return self._moves, list(self._bookings.values())
+
     def unflushed(self, scope: str) -> dict[str, JSON]:
         with self._lock:
             return {key: value for (its, key), (value, _) in self._facts.items() if its == scope}
@@ -130,7 +149,7 @@ class Writer:
         """Finish what waits, flush the facts, end the thread; False when `timeout` seconds were not enough."""
         with self._wake:
             self._closing = True
-            self._flush_at = time.monotonic() if self._facts else None
+            self._flush_at = time.monotonic() if self._facts or self._bookings else None
             self._wake.notify()
         self._thread.join(timeout)
         if not self._thread.is_alive():
@@ -197,7 +216,7 @@ class Writer:
                 if self._queue:
                     self._current = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
                     return True
-                if self._closing and not self._facts:
+                if self._closing and not self._facts and not self._bookings:
                     return False
                 left = None if self._flush_at is None else self._flush_at - time.monotonic()
                 if left is not None and left <= 0:
@@ -312,22 +331,33 @@ class Writer:
             if self._flush_at is None or self._flush_at > time.monotonic():
                 return
             facts = dict(self._facts)
+            # added to by others, so it goes as it is now, and what comes meanwhile is another
+            booked, self._bookings = self._bookings, {}
+            self._moves += 1
         try:
             connection, transaction = self._begin()
-            rows.learn(connection, [row for _, row in facts.values()])
+            if facts:
+                rows.learn(connection, [row for _, row in facts.values()])
+            if booked:
+                rows.book(connection, list(booked.values()))
             transaction.commit()
         except _TROUBLE as error:
             self._rollback(error)
             self.last_error = str(error)
             with self._lock:
+                # a COMMIT that failed has hardly ever reached the disk, so counting twice is the rarer mistake
+                for key, booking in booked.items():
+                    self._bookings[key] = _added(self._bookings.get(key), booking)
+                self._moves += 1
                 self._flush_at = time.monotonic() + _RETRY_SECONDS
             return
         with self._lock:
+            self._moves += 1
             for key, fact in facts.items():
                 # one learned again in the meantime goes with the next flush
                 if self._facts[key] is fact:
                     del self._facts[key]
-            self._flush_at = time.monotonic() + FLUSH_SECONDS if self._facts else None
+            self._flush_at = time.monotonic() + FLUSH_SECONDS if self._facts or self._bookings else None
 
     def _tidy(self) -> None:
         """Checkpoint while nobody waits."""
@@ -364,3 +394,9 @@ class Writer:
                 self._connection.invalidate()
                 self._connection.close()
             self._connection = None
+
+
+def _added(held: Booking | None, more: Booking) -> Booking:
+    if held is None:
+        return more
+    return replace(held, sums={name: held.sums[name] + amount for name, amount in more.sums.items()})

@@ -1,9 +1,11 @@
-"""Pages by hand: what /pages answers to whoever holds the token. Knows nothing of mitmproxy.
+"""What the store holds, by hand: what /pages and /api answer to whoever holds the token. Knows nothing of mitmproxy.
 
     /pages/ID            the exact text of a page
     /pages/ID,ID?lines=40-80&grep=REGEX
                          parts of one or several, answered as the recall tool answers
     /pages?q=WORDS       pages that hold all the words; `limit` says how many
+    /api/ledger?by=day   what was billed, and what would have been, in JSON; by day, project or conversation, `since` a
+                         day (YYYY-MM-DD)
 
 `format=json`, or an Accept header that names application/json, gives JSON.
 """
@@ -16,6 +18,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,6 +30,7 @@ from storage.search import LIMIT
 from storage.tiers import Hierarchy
 
 PATH = "/pages"
+LEDGER = "/api/ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def question(method: str, target: str, headers: Mapping[str, str]) -> Question:
 
 def concerns(path: str) -> bool:
     """Whether a path, without its query, is answered here."""
-    return path == PATH or path.startswith(f"{PATH}/")
+    return path in (PATH, LEDGER) or path.startswith(f"{PATH}/")
 
 
 def opens(asked: Question, token: str) -> bool:
@@ -79,13 +83,15 @@ def opens(asked: Question, token: str) -> bool:
 async def reply(asked: Question, store: Hierarchy | None, token: str, where: str) -> Reply:
     """Answer a request. `store` is None when none is open; `where` names the file that the token is in."""
     if store is None:
-        return _refusal(asked, 503, "No store is open here, so there are no pages; the proxy's log says why.")
+        return _refusal(asked, 503, "No store is open here, so there is nothing to show; the proxy's log says why.")
     if not opens(asked, token):
         text = f"A token is needed: `Authorization: Bearer TOKEN`, or `?token=TOKEN`. It is in {where}."
         return _refusal(asked, 401, text, {"www-authenticate": "Bearer"})
     if asked.method != "GET":
-        return _refusal(asked, 405, "Pages can only be read: GET.", {"allow": "GET"})
+        return _refusal(asked, 405, "All of this can only be read: GET.", {"allow": "GET"})
     try:
+        if asked.path == LEDGER:
+            return await _ledger(asked, store)
         ids = unquote(asked.path.removeprefix(PATH).strip("/"))
         return await (_pages(asked, store, ids) if ids else _search(asked, store))
     except StoreError as error:
@@ -117,6 +123,18 @@ def _entry(ask: Ask, page: Page | None, texts: Mapping[str, str | None], longest
     if page is None:
         return {"page": id, "error": text}
     return {"page": id, "kind": page.kind, "label": page.label, "size": len(page.text), "text": text}
+
+
+async def _ledger(asked: Question, store: Hierarchy) -> Reply:
+    by, since = asked.query.get("by", "day"), asked.query.get("since", "")
+    try:
+        if since:
+            date.fromisoformat(since)
+        found = await store.ledger(since=since, by=by)
+    except ValueError as error:
+        return _refusal(asked, 400, f"That cannot be summed up: {error}.")
+    rows = [{by: key, "saved": sums["untouched"] - sums["billed"], **sums} for key, sums in found.items()]
+    return _json(200, {"by": by, "since": since, "rows": rows})
 
 
 async def _search(asked: Question, store: Hierarchy) -> Reply:

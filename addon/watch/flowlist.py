@@ -47,5 +47,17 @@ def weigh(flow: http.HTTPFlow, *, sent: int, saved: int) -> None:
     flow.comment = f"{before}: {weight}, {rest}"
 
 
+def cost(flow: http.HTTPFlow, *, billed: float, untouched: float, known: bool) -> None:
+    """Say what it cost: `saved $0.0123 of $0.0456`, the latter being what it would have cost. `known`: whether what
+    was saved is."""
+    saved = round(untouched - billed, 4)
+    if not known or not saved:
+        note(flow, f"${billed:.4f}")
+    elif saved > 0:
+        note(flow, f"saved ${saved:.4f} of ${untouched:.4f}")
+    else:
+        note(flow, f"${-saved:.4f} more than ${untouched:.4f}")
+
+
 def _k(tokens: int) -> str:
     return f"{tokens / 1000:.1f}k" if tokens >= 1000 else str(tokens)

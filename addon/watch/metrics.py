@@ -36,6 +36,8 @@ HELP: Mapping[str, str] = {
     "mmu_sent_bytes_total": "Bytes of request bodies as they were sent on.",
     "mmu_input_tokens_total": "Input tokens the provider reported, by price class.",
     "mmu_output_tokens_total": "Output tokens the provider reported.",
+    "mmu_billed_dollars_total": "What reported usage costs, by model, where the prices are known.",
+    "mmu_untouched_dollars_total": "What the same requests would have cost as the clients sent them.",
     "mmu_saved_tokens_total": "Input tokens kept out of requests, counted and calibrated.",
     "mmu_could_save_tokens_total": "The same in observe mode, where nothing was kept out.",
 }
@@ -72,7 +74,7 @@ class Metrics:
             rows = sorted((labels, value) for (n, labels), value in self._counts.items() if n == name)
             for labels, value in rows or [((), 0)]:
                 inside = ",".join(f'{key}="{_escape(label)}"' for key, label in labels)
-                lines.append(f"{name}{{{inside}}} {value:g}" if inside else f"{name} {value:g}")
+                lines.append(f"{name}{{{inside}}} {value:.15g}" if inside else f"{name} {value:.15g}")
         for name, value in sorted((gauges or {}).items()):
             lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
         return "\n".join(lines) + "\n"

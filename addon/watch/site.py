@@ -1,4 +1,4 @@
-"""The door to what the proxy shows of itself: whether it is well, its counters, and the pages it keeps.
+"""The door to what the proxy shows of itself: whether it is well, its counters, its books, and the pages it keeps.
 
 It stands on a host that exists only inside the proxy. A request that reaches the proxy as a server, as all do in
 reverse mode, finds the same under a path of its own, for there the host that was asked is another's.
@@ -81,7 +81,7 @@ async def answer(flow: http.HTTPFlow, visit: Visit, inside: Inside) -> None:
         reply = await pages.reply(asked, inside.store, inside.token, str(inside.home / TOKEN))
         flow.response = http.Response.make(reply.status, reply.body, dict(reply.headers))
     else:
-        flow.response = http.Response.make(404, "There are /healthz, /metrics and /pages here.\n")
+        flow.response = http.Response.make(404, "There are /healthz, /metrics, /pages and /api/ledger here.\n")
 
 
 def _gauges(store: Hierarchy | None) -> Mapping[str, float]:

@@ -13,7 +13,8 @@ import pytest
 from addon.recall import site
 from addon.recall.answer import LONGEST
 from addon.recall.site import Reply
-from storage.records import Batch, Conversation, Outcome, Page
+from storage.records import Batch, Booking, Conversation, Outcome, Page
+from storage.rows import SUMS
 from storage.tiers import Hierarchy
 
 TOKEN = "t" * 40
@@ -177,3 +178,20 @@ async def test_a_store_that_is_not_there_or_fails(store: Hierarchy, monkeypatch:
     monkeypatch.setattr("storage.rows.any_page", broken)
     reply = await get(store, f"/pages/{FILE}")
     assert (reply.status, b"the disk is gone" in reply.body) == (503, True)
+
+
+async def test_the_ledger_by_day_project_and_conversation(store: Hierarchy) -> None:
+    for day, conversation, billed in (("2026-11-01", "c0", 1.5), ("2026-11-02", "c1", 2.0)):
+        sums = {**dict.fromkeys(SUMS, 0), "requests": 1, "billed": billed, "untouched": 3.0}
+        store.book(Booking(day, conversation, "t", "p", sums))
+    found = await value(store, "/api/ledger")
+    assert [(row["day"], row["billed"], row["saved"]) for row in found["rows"]] == [
+        ("2026-11-01", 1.5, 1.5), ("2026-11-02", 2.0, 1.0),
+    ]  # fmt: skip
+    [late] = (await value(store, "/api/ledger?by=conversation&since=2026-11-02"))["rows"]
+    assert (late["conversation"], late["untouched"]) == ("c1", 3.0)
+    assert (await value(store, "/api/ledger?by=project"))["rows"][0]["billed"] == 3.5
+    assert "expected one of day" in (await value(store, "/api/ledger?by=hour", 400))["error"]
+    assert "summed up" in (await value(store, "/api/ledger?since=yesterday", 400))["error"]
+    assert (await get(store, "/api/ledger", token="")).status == 401
+    assert (await get(store, "/api/ledger", method="POST")).status == 405
