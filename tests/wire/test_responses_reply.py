@@ -16,6 +16,7 @@ from addon.wire.responses import usage as read_usage
 from addon.wire.responses_reply import PING, Joiner, failure, joined, listen, whole
 from tests.upstream import responses_message
 from tests.wire.replies import CUTS, HIDDEN, STYLES, Reply, Style, cut
+from tests.wire.replies import event as spelled_event
 from tests.wire.responses_replies import (
     Item,
     build,
@@ -332,3 +333,15 @@ def test_no_bytes_end_a_stream(
     joiner.finish()
     joiner.fail(b"", 0)
     joiner.rest()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"type": "response.output_item.done", "output_index": 0}, {"type": "response.completed"}]
+)
+def test_events_without_what_they_tell_end_nothing(odd: dict[str, Any]) -> None:
+    joiner = Joiner(HIDDEN)
+    hidden = [piece.raw for piece in pieces(build(0, [call(number=1)], COST), Style())]
+    out = b"".join(map(joiner.feed, [*hidden[:3], spelled_event(json.dumps(odd), Style()), *hidden[3:]]))
+    assert joiner.hides
+    found = events(out + joiner.leak() + joiner.finish())
+    assert found[-1]["response"]["output"] == [call(number=1)]
