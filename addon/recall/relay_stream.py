@@ -152,7 +152,7 @@ class RelayStream(Continued):
             self._upstream = None
         self.pending = False
         if not self.cancelled:
-            self._out.append(self.relay.way.reply.error_event(body, status))
+            self._out.append(self.joiner.fail(body, status))
 
     def _note_usage(self) -> None:
         """The first round is the client's own request; what the others cost is booked beside it, each once."""

@@ -268,6 +268,10 @@ class Joiner(Joining[Speech]):
         self._out_of_sight = {}
         return b"".join(out)
 
+    def fail(self, body: bytes, status: int) -> bytes:
+        """An error of the provider's as what ends the stream."""
+        return error_event(body, status)
+
     def finish(self) -> bytes:
         """The closing events. They tell the client the whole output, and the input of the last round: that is what its
         context has grown to."""

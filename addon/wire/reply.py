@@ -103,6 +103,9 @@ class Joiner(Protocol):
     def leak(self) -> bytes:
         """Show what was hidden of this round after all."""
 
+    def fail(self, body: bytes, status: int) -> bytes:
+        """An error answer of the provider as what ends the stream that the client is reading; as for `failure`."""
+
     def finish(self) -> bytes:
         """The closing events, that were held back."""
 
@@ -132,9 +135,6 @@ class Reply(Protocol):
 
     def failure(self, body: bytes = b"", status: int = 0) -> str:
         """The JSON of an error: the provider's own, where its answer was one; else that it broke off."""
-
-    def error_event(self, body: bytes, status: int) -> bytes:
-        """The same as an event of the stream that the client is reading."""
 
 
 class Expand(Protocol):

@@ -24,6 +24,7 @@ from typing import Any
 from addon.wire import sse
 from addon.wire.exchange import Round
 from addon.wire.joining import Joining
+from addon.wire.openai_common import count
 from addon.wire.openai_errors import failure as failure
 from addon.wire.reply import Call
 from addon.wire.responses import CALLS, parse
@@ -192,8 +193,8 @@ class Joiner(Joining[Speech]):
         """Of the last event that the client got."""
         self._places: dict[int, int] = {}
         self._next = 0
-        self._shown: list[Item] = []
-        """The items that the client got, of all rounds."""
+        self._shown: dict[int, Item] = {}
+        """The items that the client got, of all rounds, by their place."""
         self._out_of_sight: dict[int, list[dict[str, Any]]] = {}
         self._closing: list[tuple[bytes, dict[str, Any]]] = []
 
@@ -224,9 +225,11 @@ class Joiner(Joining[Speech]):
         self._id = self._id or self.speech.id
         if kind in _OPENING and self.rounds:
             return b""
-        if kind in _CLOSING and self._changes:
+        if kind in _CLOSING and self._changes and isinstance(data.get("response"), dict):
             self._closing.append((raw, data))
             return b""
+        if kind == "response.failed" and self.rounds and isinstance(data.get("response"), dict):
+            data = {**data, "response": {**data["response"], "id": self._id}}
         place = data.get("output_index")
         return self._item(raw, kind, data, place) if isinstance(place, int) else self._numbered(raw, data)
 
@@ -247,7 +250,7 @@ class Joiner(Joining[Speech]):
         if kind == "response.output_item.done" and isinstance(item, dict):
             if _is_hidden(item, self._hidden):
                 self.speech.intact = False  # it was not known as such when it began
-            self._shown.append(item)
+            self._shown[self._places.get(place, place)] = item
         shown = self._places.get(place, place)
         return self._numbered(raw, data if shown == place else {**data, "output_index": shown})
 
@@ -274,9 +277,23 @@ class Joiner(Joining[Speech]):
         for _, events in sorted(self._out_of_sight.items()):
             for data in events:
                 out.append(self._numbered(b"", {**data, "output_index": self._next}))
-                if data.get("type") == "response.output_item.done":
-                    self._shown.append(data["item"])
+                if data.get("type") == "response.output_item.done" and isinstance(data.get("item"), dict):
+                    self._shown[self._next] = data["item"]
             self._next += 1
+        return b"".join(out)
+
+    def fail(self, body: bytes, status: int) -> bytes:
+        """An error of the provider's as what ends the stream, in both ways of saying so: clients know one or the
+        other."""
+        told = json.loads(failure(body, status))["error"]
+        error = told if isinstance(told, dict) else {"message": str(told)}
+        code = error.get("code") or error.get("type") or "server_error"
+        said = {"code": code, "message": str(error.get("message", ""))}
+        failed = {"id": self._id, "object": "response", "status": "failed", "error": said, "output": []}
+        out: list[bytes] = []
+        for data in ({"type": "error", **said, "param": None}, {"type": "response.failed", "response": failed}):
+            self._number += 1
+            out.append(_event({**data, "sequence_number": self._number}))
         return b"".join(out)
 
     def finish(self) -> bytes:
@@ -285,7 +302,7 @@ class Joiner(Joining[Speech]):
         closing, self._closing = self._closing, []
         out: list[bytes] = []
         for raw, data in closing:
-            response = {**data["response"], "id": self._id, "output": self._shown}
+            response = {**data["response"], "id": self._id, "output": [item for _, item in sorted(self._shown.items())]}
             if usage := joined_usage([*self._reports, self.speech.report]):
                 response["usage"] = usage
             out.append(self._numbered(raw, {**data, "response": response}))
@@ -301,12 +318,11 @@ def joined_usage(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     last = dict(reports[-1])
     if not last:
         return last
-    last["output_tokens"] = sum(report.get("output_tokens") or 0 for report in reports)
-    last["total_tokens"] = (last.get("input_tokens") or 0) + last["output_tokens"]
-    details = [report.get("output_tokens_details") or {} for report in reports]
-    if details[-1]:
-        thought = sum(each.get("reasoning_tokens") or 0 for each in details)
-        last["output_tokens_details"] = {**details[-1], "reasoning_tokens": thought}
+    last["output_tokens"] = sum(count(report, "output_tokens") for report in reports)
+    last["total_tokens"] = count(last, "input_tokens") + last["output_tokens"]
+    if isinstance(details := last.get("output_tokens_details"), dict):
+        thought = sum(count(report.get("output_tokens_details"), "reasoning_tokens") for report in reports)
+        last["output_tokens_details"] = {**details, "reasoning_tokens": thought}
     return last
 
 
@@ -318,12 +334,3 @@ def joined(messages: Sequence[Mapping[str, Any]], hidden: str, *, leaks: bool = 
         output += [item for item in messages[-1]["output"] if _is_hidden(item, hidden)]
     usage = joined_usage([message.get("usage") or {} for message in messages])
     return {**messages[-1], "output": output, **({"usage": usage} if usage else {})}
-
-
-def error_event(body: bytes, status: int) -> bytes:
-    """An error answer of the provider as the events that end the stream which the client is reading."""
-    told = json.loads(failure(body, status))["error"]
-    error = told if isinstance(told, dict) else {"message": str(told)}
-    said = {"code": error.get("code") or error.get("type") or "server_error", "message": str(error.get("message", ""))}
-    failed = {"object": "response", "status": "failed", "error": said, "output": []}
-    return _event({"type": "error", **said, "param": None}) + _event({"type": "response.failed", "response": failed})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from addon.wire.reply import Call
 from addon.wire.responses_expand import SAYS_MUCH, carried_on, expand, result, says_much
 from addon.wire.responses_reply import whole
 from tests.mmu.sessions import spell
+from tests.upstream.provider import Provider
+from tests.upstream.responses import PATH
 from tests.upstream.responses_prompt import level
 from tests.wire.replies import HIDDEN, Reply
 from tests.wire.responses_replies import (
@@ -113,12 +115,19 @@ def bare(items: list[Item]) -> list[Any]:
 
 
 def seen(replies: list[Reply], *, reasons: bool) -> list[Item]:
-    """What the provider has seen of an answer: each round, and its results behind it."""
+    """What the provider has seen of an answer: each round, and its results behind it. Without other `reasons`, that
+    which led to a hidden call."""
     out: list[Item] = []
     for reply in replies:
-        out += [item for item in reply["output"] if not is_blank(item) and (reasons or item["type"] != "reasoning")]
+        said = [item for item in reply["output"] if not is_blank(item)]
+        out += [item for n, item in enumerate(said) if item["type"] != "reasoning" or reasons or leads(said[n:])]
         out += [json.loads(each) for each in results(reply).values()]
     return out
+
+
+def leads(said: list[Item]) -> bool:
+    """Whether reasoning stands before a hidden call."""
+    return is_hidden(next(item for item in said if item["type"] != "reasoning"))
 
 
 @MANY
@@ -208,3 +217,105 @@ def test_few_words_may_be_anothers() -> None:
 def test_reasoning_that_led_to_nothing_cannot_be_sent_back() -> None:
     with pytest.raises(ValueError, match="led to"):
         whole(build(0, [message("x"), reasoning(1), message(" ", 2)], COST)).round({})
+
+
+HEADERS = {"x-upstream-script": "s", "x-upstream-session": "p"}
+TOOLS = [json.loads(responses.tool(name, "does", {"type": "object"})) for name in ("Read", HIDDEN)]
+CUSTOM = {"type": "custom", "name": "run"}
+SEALED = {"store": False, "include": ["reasoning.encrypted_content"]}
+
+
+def ask(provider: Provider, body: bytes, reply: Reply) -> Reply:
+    """A request to a strict server, answered with what a reply says."""
+    content: list[dict[str, Any]] = []
+    for item in reply["output"]:
+        if item["type"] == "message":
+            content.append({"type": "text", "text": _words(item)})
+        elif item["type"] == "reasoning":
+            content.append({"type": "thinking", "thinking": item["id"]})
+        elif item["type"] == "function_call":
+            given = json.loads(item["arguments"])
+            content.append({"type": "tool_use", "id": item["call_id"], "name": item["name"], "input": given})
+        else:
+            content.append({"type": "tool_use", "id": item["call_id"], "name": "run", "input": item["input"]})
+    provider.script("s", lambda _: {"content": content})
+    answer = provider.handle("POST", PATH, HEADERS, body, body)
+    assert answer.status == 200, provider.log[-1].violation
+    return answer.payload
+
+
+def is_taken(provider: Provider, body: bytes) -> bool:
+    provider.script("s", lambda _: {"content": [{"type": "text", "text": "-"}]})
+    return provider.handle("POST", PATH, HEADERS, body, body).status == 200
+
+
+@MANY
+@given(conversations(sound=True), CLIENTS, st.booleans())
+def test_a_strict_server_takes_every_request(replies: list[Reply], client: Client, stores: bool) -> None:
+    """Carried on round by round, and then the client's next request with the exchange put back."""
+    # What says nothing is not taken back, and then reasoning before it stands alone: such a recall reaches the client.
+    for reply in replies:
+        reply["output"] = [item for item in reply["output"] if not is_blank(item)]
+    assume(any(map(_hidden, replies)) and all(reply["output"] for reply in replies) and can_be_sent(replies))
+    provider = Provider()
+    head = {"model": "gpt-5.1", "tools": [*TOOLS, CUSTOM], **({} if stores else SEALED)}
+    sent = responses.parse(spell({**head, "input": BEGIN}, client.style))
+    got: list[Reply] = []
+    body = sent.text.encode()
+    for n, reply in enumerate(replies):
+        got.append(ask(provider, body, reply))
+        if n < len(replies) - 1:
+            body = carried_on(sent, made(got).rounds, room=0)
+    own = [item for item in shown(got) if "call_id" in item]
+    # Who keeps no reasoning must not name what followed upon it, and a call's name is its own.
+    reasons = client.reasons or bool(own)
+    # Without an id nobody can tell what reasoning that is not sealed is.
+    client = replace(client, reasons=reasons, ids=reasons and (client.ids or stores))
+    said = client.items(got)
+    assume(said)
+    outputs = [
+        {"type": item["type"].replace("_call", "_call_output"), "call_id": item["call_id"], "output": "done"}
+        for item in own
+    ]
+    asked = responses.parse(
+        spell({**head, "input": [*BEGIN, *said, *outputs, {"role": "user", "content": "go on"}]}, client.style)
+    )
+    text, done = expand(asked, {1: [("it", made(got))]})
+    assert done == ["it"]
+    assert is_taken(provider, text.encode()), provider.log[-1].violation
+    event(f"reasons: {client.reasons}, {len(replies)} rounds")
+
+
+def items_of(*said: Item, **more: Any) -> bytes:
+    return spell({"model": "gpt-5.1", "input": [*BEGIN, *said, {"role": "user", "content": "go on"}], **more}, 0)
+
+
+THOUGHT = [
+    build(0, [reasoning(1), message("I look. ", 2), reasoning(3), call(number=4)], COST),
+    build(1, [message("Done.", 5)], COST),
+]
+
+
+def test_a_hidden_call_brings_the_reasoning_that_led_to_it() -> None:
+    """OpenAI refuses a call without it; of what else the client has dropped, nothing comes back by its id."""
+    words = [{"role": "assistant", "content": words} for words in ("I look.", "Done.")]
+    _, done = (got := expand(responses.parse(items_of(*words)), {1: [("it", made(THOUGHT))]}))
+    assert done == ["it"]
+    back = json.loads(got[0])["input"][1:-1]
+    assert [item.get("id") for item in back] == [None, "rs_3", "fc_4", None, None]
+    assert back[0]["content"][0]["text"] == "I look. "
+
+
+def test_reasoning_that_is_neither_sealed_nor_stored_is_not_sent() -> None:
+    unsealed = [{k: v for k, v in item.items() if k != "encrypted_content"} for item in THOUGHT[0]["output"]]
+    replies = [build(0, unsealed, COST), THOUGHT[1]]
+    for stores, ids in ((True, ["rs_1", "msg_2", "rs_3", "fc_4"]), (False, [None, None])):
+        sent = responses.parse(spell({"model": "gpt-5.1", "input": BEGIN, "store": stores}, 0))
+        items = json.loads(carried_on(sent, made(replies).rounds[:1], room=0))["input"]
+        assert [item.get("id") for item in items[1:-1]] == ids
+        assert items[-2]["call_id"] == items[-1]["call_id"] == "call_4"
+    words = [{"role": "assistant", "content": words} for words in ("I look. ", "Done.")]
+    text, done = expand(responses.parse(items_of(*words, store=False)), {1: [("it", made(replies))]})
+    assert done == ["it"]
+    kinds = [item.get("type") for item in json.loads(text)["input"]]
+    assert kinds == [None, None, "function_call", "function_call_output", None, None]

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx2
+import openai
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 from addon.wire import sse
 from addon.wire.responses import usage as read_usage
-from addon.wire.responses_reply import PING, Joiner, error_event, failure, joined, listen, whole
+from addon.wire.responses_reply import PING, Joiner, failure, joined, listen, whole
+from tests.upstream import responses_message
 from tests.wire.replies import CUTS, HIDDEN, STYLES, Reply, Style, cut
+from tests.wire.replies import event as spelled_event
 from tests.wire.responses_replies import (
-    USAGE,
     Item,
     build,
     call,
@@ -203,17 +206,145 @@ def test_what_was_lost_on_us_is_noticed(lost: str) -> None:
     assert not (joiner.speech.intact and joiner.speech.closed)
 
 
-@given(USAGE)
-def test_a_failing_stream_says_so(cost: dict[str, Any]) -> None:
-    body = json.dumps({"error": {"message": "busy", "type": "server_error", "code": None}}).encode()
-    out = error_event(body, 503)
-    assert [json.loads(each.data)["type"] for each in sse.Reader().feed(out)] == ["error", "response.failed"]
-    assert b"busy" in out
+def read_by_the_library(out: bytes, cuts: list[int]) -> tuple[list[str], Any]:
+    """The types of the events that the vendor's library gives, and the response it puts together, if it ends well."""
+
+    def provider(request: httpx2.Request) -> httpx2.Response:
+        del request
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=iter(cut(out, cuts)))
+
+    http = openai.DefaultHttpxClient(transport=httpx2.MockTransport(provider))
+    client = openai.OpenAI(api_key="k", http_client=http, max_retries=0)
+    with client.responses.stream(model="m", input="x") as read:
+        kinds: list[str] = [each.type for each in read]
+        return kinds, read.get_final_response() if kinds[-1] == "response.completed" else None
+
+
+@settings(MANY, max_examples=40)
+@given(conversations(3), CUTS)
+def test_the_vendors_library_reads_it(replies: list[Reply], cuts: list[int]) -> None:
+    _, done = read_by_the_library(PING + run(replies, Style(), [])[0], cuts)
+    assert (done.id, done.status) == (replies[0]["id"], "completed")
+    kept = [item.model_dump(mode="json", exclude_unset=True) for item in done.output]
+    assert [(item["type"], item["id"]) for item in kept] == [(item["type"], item["id"]) for item in shown(replies)]
+    assert done.output_text == "".join(i["content"][0]["text"] for i in shown(replies) if i["type"] == "message")
+    assert done.usage.model_dump(mode="json", exclude_unset=True) == summed(replies)
+
+
+BEGUN = build(0, [reasoning(1), message("I look.", 2), call(number=3)], COST)
+ENDED = build(1, [message("Done.", 4)], COST)
+BUSY = json.dumps({"error": {"message": "busy", "type": "server_error", "code": None}}).encode()
+
+
+def broken(*, goes_on: bool) -> bytes:
+    """A stream whose second answer fails at once, or after it has begun."""
+    joiner = Joiner(HIDDEN)
+    out = joiner.feed(stream(BEGUN, Style()))
+    if goes_on:
+        joiner.proceed()
+        out += b"".join(joiner.feed(piece.raw) for piece in list(pieces(ENDED, Style()))[:5])
+    return out + PING + joiner.fail(BUSY, 503)
+
+
+def failed_itself() -> bytes:
+    """A stream whose second answer the provider ends as failed."""
+    joiner = Joiner(HIDDEN)
+    out = joiner.feed(stream(BEGUN, Style()))
+    joiner.proceed()
+    out += b"".join(joiner.feed(piece.raw) for piece in list(pieces(ENDED, Style()))[:5])
+    out += joiner.feed(responses_message.failed(ENDED, 5))
+    assert joiner.speech.failed
+    return out
+
+
+@pytest.mark.parametrize("out", [broken(goes_on=False), broken(goes_on=True), failed_itself()])
+def test_a_failing_stream_ends_as_the_providers_own_does(out: bytes) -> None:
+    found = [json.loads(each.data) for each in sse.Reader().feed(out)]
+    assert [each["type"] for each in found[-2:]] == ["error", "response.failed"]
+    assert [each["sequence_number"] for each in found] == list(range(len(found)))
+    assert {each["response"]["id"] for each in found if "response" in each} == {"resp_0"}
+    assert found[-1]["response"]["error"]["message"] in ("busy", responses_message.OVERLOADED)
+    assert read_by_the_library(out, [])[0][-2:] == ["error", "response.failed"]
     heard = listen()
-    for each in sse.Reader().feed(stream(build(0, [message("x")], cost), Style()) + PING + out):
+    for each in sse.Reader().feed(out):
         heard.take(each)
     assert heard.failed
+
+
+def test_what_says_nothing_of_an_error_is_told_as_one() -> None:
     assert "broke off (503)" in failure(b"<html>", 503)
+    for body in (b"", b"[]", b'{"error": "gone"}', b"\xff"):
+        (_, event) = sse.Reader().feed(Joiner(HIDDEN).fail(body, 0))
+        assert json.loads(event.data)["response"]["error"]["message"]
+
+
+def test_items_that_come_at_once_stand_in_their_places() -> None:
+    several = list(pieces(build(0, [call(number=1), message("a", 2), message("b", 3)], COST), Style()))
+    done = {(p.data or {})["output_index"]: p for p in several if (p.data or {})["type"] == "response.output_item.done"}
+    several = [done[1] if p is done[2] else done[2] if p is done[1] else p for p in several]
+    joiner = Joiner(HIDDEN)
+    out = b"".join(joiner.feed(piece.raw) for piece in several) + joiner.finish()
+    assert [item["id"] for item in events(out)[-1]["response"]["output"]] == ["msg_2", "msg_3"]
+
+
+ODD = st.one_of(
+    st.sampled_from(
+        [
+            b"data: {\n\n", b"data: []\n\n", b"\n\n", b"\xff\xfe\n\n", b"data: " + b"[" * 100_000 + b"\n\n",
+            *[
+                f"data: {json.dumps(data)}\n\n".encode()
+                for kind in ("output_item.added", "output_item.done", "created", "completed", "failed")
+                for data in (
+                    {"type": f"response.{kind}"},
+                    {"type": f"response.{kind}", "output_index": 0, "sequence_number": []},
+                    {"type": f"response.{kind}", "output_index": 1, "item": {"name": [], "type": {}}},
+                    {"type": f"response.{kind}", "output_index": [], "item": 3, "response": []},
+                    {"type": f"response.{kind}", "response": {"id": 3, "usage": {"output_tokens": "x"}, "output": 1}},
+                    {"type": f"response.{kind}", "response": {"usage": {"output_tokens_details": 3}}},
+                )
+            ],
+        ]
+    ),
+    st.binary(max_size=20),
+)  # fmt: skip
+
+
+@MANY
+@given(conversations(3), STYLES, st.lists(st.tuples(st.integers(0), ODD), max_size=6), st.data())
+def test_no_bytes_end_a_stream(
+    replies: list[Reply], style: Style, odd: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    """Nothing raises, whatever stands in the stream and wherever it is damaged."""
+    joiner = Joiner(HIDDEN)
+    for reply in replies:
+        parts = [piece.raw for piece in pieces(reply, style)]
+        for place, garbage in odd:
+            parts.insert(place % (len(parts) + 1), garbage)
+        damaged = bytearray(b"".join(parts))
+        for _ in range(data.draw(st.integers(0, 2))):
+            at = data.draw(st.integers(0, len(damaged)))
+            damaged[at : at + data.draw(st.integers(0, 9))] = b""
+        joiner.feed(bytes(damaged))
+        assert isinstance(joiner.speech.calls, list)
+        assert joiner.speech.waits in (True, False)
+        joiner.proceed()
+    joiner.feed(bytes(damaged))
+    joiner.leak()
+    joiner.finish()
+    joiner.fail(b"", 0)
+    joiner.rest()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"type": "response.output_item.done", "output_index": 0}, {"type": "response.completed"}]
+)
+def test_events_without_what_they_tell_end_nothing(odd: dict[str, Any]) -> None:
+    joiner = Joiner(HIDDEN)
+    hidden = [piece.raw for piece in pieces(build(0, [call(number=1)], COST), Style())]
+    out = b"".join(map(joiner.feed, [*hidden[:3], spelled_event(json.dumps(odd), Style()), *hidden[3:]]))
+    assert joiner.hides
+    found = events(out + joiner.leak() + joiner.finish())
+    assert found[-1]["response"]["output"] == [call(number=1)]
 
 
 def test_an_event_beyond_all_bounds_makes_it_blind(monkeypatch: pytest.MonkeyPatch) -> None:
