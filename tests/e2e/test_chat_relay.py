@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.model import output
 from tests.e2e.test_chat import Talk, begun, is_prefix, say, talking
+from tests.e2e.world import relays_failed
 
 BOTH_WAYS = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
 BASH = {"type": "tool_use", "name": "bash", "input": {"command": "date"}}
@@ -123,7 +124,7 @@ def test_an_error_in_between_is_the_clients_to_see(tmp_path: Path, status: int, 
         broken = {"error": {"status": status, "message": "busy for a very particular reason"}}
         with pytest.raises(openai.APIError, match="a very particular reason"):
             talk.ask(before=[{"content": [say("Let me see."), recall(page)]}, broken])
-        assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == 1
+        relays_failed(there, 1)
         # agents ask again
         assert turn(talk, [say("Let me see."), recall(page)], [say(" Rows.")]).content == "Let me see. Rows."
         talk.human("go on")

@@ -14,7 +14,7 @@ from google.genai import errors
 
 from tests.e2e.model import HANDLE, output
 from tests.e2e.talks import Block, Gemini, say, use
-from tests.e2e.world import World, world
+from tests.e2e.world import World, relays_failed, world
 
 BOTH_WAYS = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
 COLD = 200_000.0
@@ -100,7 +100,7 @@ def test_an_error_in_between_is_the_clients_to_see(tmp_path: Path, stream: bool)
         broken = {"error": {"status": 404, "message": "gone for a very particular reason"}}
         with pytest.raises(errors.APIError, match="a very particular reason"):
             asked(talk, {"content": [say("Let me see."), recall(page)]}, broken)
-        assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == 1
+        relays_failed(there, 1)
         # agents ask again
         assert words(talk.ask([say("Let me see."), recall(page)], [say(" Rows.")])) == "Let me see. Rows."
         talk.human("go on")

@@ -8,7 +8,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -21,7 +21,7 @@ import pytest
 from tests.agent.transport import assemble, events, spell
 from tests.e2e.model import evicted, output
 from tests.e2e.talk import BASH, Talk, recall, text
-from tests.e2e.world import MESSAGES, Mode, World, blocks, head, world
+from tests.e2e.world import MESSAGES, Mode, World, blocks, head, relays_failed, until, world
 
 
 def monotone(bodies: list[bytes]) -> bool:
@@ -33,13 +33,6 @@ def monotone(bodies: list[bytes]) -> bool:
 def head_of(body: bytes) -> str:
     parsed = json.loads(body)
     return head(body) if "system" in parsed else json.dumps(parsed["tools"])
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 WAYS = [("regular", False), ("regular", True), ("reverse", False), ("upstream", False)]
@@ -193,7 +186,7 @@ def test_an_error_in_between_is_the_streams_own_error(tmp_path: Path, mode: Mode
             assert kind in str(caught.value)
             if broken is OVERLOADED:
                 assert "a very particular reason" in str(caught.value)
-            assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == n + 1
+            relays_failed(there, n + 1)
             # agents ask again
             assert talk.turn([text("Let me see."), recall(page)], [text("Rows.")])[-1] == text("Rows.")
             talk.say("go on")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.model import HANDLE, output
 from tests.e2e.talks import Block, Responses, say, use
-from tests.e2e.world import World, world
+from tests.e2e.world import World, relays_failed, world
 
 BOTH_WAYS = pytest.mark.parametrize("stream", [True, False], ids=["streamed", "plain"])
 COLD = 200_000.0
@@ -131,7 +131,7 @@ def test_an_error_in_between_is_the_clients_to_see(tmp_path: Path, status: int, 
         else:
             with pytest.raises(openai.APIError, match="a very particular reason"):
                 asked(talk, {"content": first}, broken)
-        assert there.proxy.metrics()['mmu_relays_total{result="failed"}'] == 1
+        relays_failed(there, 1)
         # agents ask again
         assert talk.ask(first, [say(" Rows.")]) == [say("Let me see."), say(" Rows.")]
         talk.human("go on")

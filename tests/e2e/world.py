@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,3 +138,16 @@ def is_prefix(before: bytes, after: bytes) -> bool:
     """Whether all that the provider was sent with `before` stands unchanged at the start of `after`."""
     earlier, later = blocks(before), blocks(after)
     return head(before) == head(after) and later[: len(earlier)] == earlier
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    """Wait for what the proxy does in its own time. AssertionError after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def relays_failed(there: World, times: int) -> None:
+    """Wait until so many relays are counted as failed, which the client may know before."""
+    until(lambda: there.proxy.metrics().get('mmu_relays_total{result="failed"}') == times, "a failure is not counted")
