@@ -288,7 +288,7 @@ class Joiner(Joining[Speech]):
             return raw
         report = data.get("usage")
         data["usage"] = joined_usage(report if isinstance(report, dict) else {}, self.spent, last)
-        return _event(event.name, json.dumps(data, ensure_ascii=False, separators=(",", ":")))
+        return _event(event.name, json.dumps(data, separators=(",", ":")))
 
 
 def joined_usage(report: Mapping[str, Any], spent: Sequence[Usage], last: Usage) -> dict[str, Any]:
@@ -325,7 +325,7 @@ def failure(body: bytes = b"", status: int = 0) -> str:
     if not isinstance(told, dict) or not isinstance(told.get("error"), dict):
         kind = "overloaded_error" if status in (0, 503, 529) else "api_error"
         told = {"type": "error", "error": {"type": kind, "message": f"The answer broke off ({status or 'cut'})."}}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(told, separators=(",", ":"))
 
 
 def error_event(body: bytes, status: int) -> bytes:

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from addon.wire import sse
-from addon.wire.gemini_blocks import spelled
 from addon.wire.gemini_speech import Speech, called, candidate, in_pieces, loaded, parts, response
 from addon.wire.joining import Joining
 from addon.wire.usage import Usage
@@ -203,7 +202,7 @@ def failure(body: bytes = b"", status: int = 0) -> str:
         code = 503 if status in (0, 529) else status
         message = f"The answer broke off ({status or 'cut'})."
         told = {"error": {"code": code, "message": message, "status": _STATUS.get(code, "UNKNOWN")}}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(told, separators=(",", ":"))
 
 
 def error_event(body: bytes, status: int) -> bytes:
@@ -212,4 +211,5 @@ def error_event(body: bytes, status: int) -> bytes:
 
 
 def _event(data: Mapping[str, Any]) -> bytes:
-    return f"data: {spelled(data)}\r\n\r\n".encode("utf-8", "surrogatepass")
+    """In ASCII: some SDKs take U+2028 and its like inside of the JSON for the end of a line."""
+    return f"data: {json.dumps(data, separators=(',', ':'))}\r\n\r\n".encode()

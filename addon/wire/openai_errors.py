@@ -45,4 +45,4 @@ def failure(body: bytes = b"", status: int = 0) -> str:
         kind = "server_error" if status in (0, 503, 529) else "api_error"
         error = {"message": f"The answer broke off ({status or 'cut'}).", "type": kind, "param": None, "code": None}
         told = {"error": error}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(told, separators=(",", ":"))

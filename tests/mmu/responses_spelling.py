@@ -92,10 +92,11 @@ class Responses:
                 yield {"type": "message", "role": "assistant", "content": [whole], **named}
             else:
                 call = {"call_id": block["id"], "name": block["name"], **named}
-                if block["kind"] == "custom":
-                    yield {"type": "custom_tool_call", **call, "input": block["spelled"]}
+                spelled = block.get("spelled") or json.dumps(block["input"])
+                if block.get("kind") == "custom":
+                    yield {"type": "custom_tool_call", **call, "input": spelled}
                 else:
-                    yield {"type": "function_call", **call, "arguments": block["spelled"], "status": "completed"}
+                    yield {"type": "function_call", **call, "arguments": spelled, "status": "completed"}
 
     def said(self, payload: dict[str, Any]) -> list[dict[str, Any]]:
         blocks: list[dict[str, Any]] = []

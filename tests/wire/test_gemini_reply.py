@@ -230,7 +230,9 @@ def sdk(answer: bytes, cuts: list[int]) -> genai.Client:
 @settings(MANY, max_examples=40)
 @given(conversations(3), SERVERS, CUTS, st.sampled_from(["\n", "\r\n"]))
 def test_the_vendors_library_reads_it(replies: list[Reply], server: Server, cuts: list[int], newline: str) -> None:
-    server = replace(server, style=replace(server.style, newline=newline, noise=(), tight=False), wrapped=False)
+    # Some of its releases take U+2028 in the JSON for the end of a line, so such a server must spell it as an escape.
+    style = replace(server.style, newline=newline, noise=(), tight=False, ascii=True)
+    server = replace(server, style=style, wrapped=False)
     out, _ = run(replies, server, cuts)
     seen = b"".join(PING + each for each in sse.Splitter().feed(out))
     client = sdk(seen, cuts)
