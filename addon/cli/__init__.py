@@ -1,4 +1,4 @@
-"""The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps."""
+"""The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps, `mitmmu audit` reads recordings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run --web               the same, with mitmproxy's web interface on 127.0.0.1:8081
   ./run demo                play a long session end to end, no key and no network needed
   ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
+  ./run audit [PATH...]     say what recorded agents sent in vain (./run audit --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
   ./run bench NAME [ARG...] run a benchmark: replay, latency, relay, fuzz
 
@@ -31,7 +32,7 @@ Then point an agent at it. Claude Code, from another terminal:
 
 
 def main() -> None:
-    """Start mitmdump, or mitmweb with `--web`, with the addon; or, with `mcp`, the server beside it.
+    """Start mitmdump, or mitmweb with `--web`, with the addon; or, with `mcp` or `audit`, what stands beside it.
 
     The proxy listens on loopback unless told otherwise.
     """
@@ -43,6 +44,11 @@ def main() -> None:
         from addon.cli import mcp
 
         mcp.main(given[1:])
+        return
+    if given[:1] == ["audit"]:
+        from addon.cli import audit
+
+        audit.main(given[1:])
         return
     from mitmproxy.tools import main as tools
 
