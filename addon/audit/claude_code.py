@@ -2,7 +2,7 @@
 
 Blocks of one answer share the message's id; results of calls made side by side may stand between them. What was asked
 is not recorded, so it is rebuilt: an answer was asked for with all that stood before it, back to the last compaction.
-System prompt and tools are not in the file.
+System prompt, tools and most reminders are not in the file.
 
 Sub-agents are sessions of their own, in a file of their own, as side chains of the same file, or inside of `progress`
 lines. A resumed session may begin with a copy of another: answers whose ids are known from there were paid for there.
@@ -62,10 +62,7 @@ class _Chain:
 
     def begin(self, kept: list[Turn]) -> None:
         """From here on, only these turns of the line are sent."""
-        if not self.line.requests:
-            self.session.lines.pop()
         self.session.lines.append(Line(kept))
-        self.spoken.clear()
         self.places = {name: at for name, at in self.places.items() if at <= len(kept)}
 
     def rewinds(self, entry: dict[str, Any]) -> None:
@@ -112,7 +109,7 @@ class Reader:
                 # Without a name, a side chain goes by the line that it began with.
                 own = str(entry.get("uuid"))
                 agent = side[own] = side.get(str(entry.get("parentUuid")), own)
-            chain = chains.setdefault(agent, _Chain(f"{name}/{agent}" if agent else name))
+            chain = chains.setdefault(agent, _Chain(name if name.endswith(agent) else f"{name}/{agent}"))
             try:
                 self._take(chain, entry)
             except (Malformed, AttributeError, TypeError, KeyError):

@@ -74,7 +74,7 @@ def _waste(total: Figures) -> list[tuple[str, str, str, str]]:
 def table(total: Figures, sessions: int, rows: Sequence[Row], skipped: Mapping[str, int]) -> str:
     """The report, for a terminal. `rows` are the sessions to show."""
     amplified = f"each token {total.amplification:.1f} times" if total.unique else ""
-    reported = f"by the provider's count, of {total.reported_requests} requests"
+    reported = f"by the provider's count, of {total.reported_requests} requests, with what is not recorded"
     facts = [
         ("sessions", str(sessions), ""),
         ("requests", str(total.requests), ""),
@@ -119,4 +119,7 @@ def report(total: Figures, rows: Sequence[Row], skipped: Mapping[str, int]) -> d
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
-    return {**asdict(figures), "amplification": round(figures.amplification, 2)}
+    said = asdict(figures) | {"amplification": round(figures.amplification, 2)}
+    if not figures.priced:
+        del said["dollars"], said["priced"]
+    return said

@@ -40,14 +40,14 @@ def usual() -> list[Path]:
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
-    """The files that are meant, each folder with all below it, in order. FileNotFoundError for a path that is none."""
+    """The files that are meant, once each, of folders all below them. FileNotFoundError for a path that is none."""
     out: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
             found = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-            out.update(dict.fromkeys(sorted(each for each in found if each.is_file())))
+            out.update(dict.fromkeys(sorted(each.resolve() for each in found if each.is_file())))
         elif path.is_file():
-            out[path] = None
+            out[path.resolve()] = None
         else:
             raise FileNotFoundError(f"there is no {path}")
     return list(out)

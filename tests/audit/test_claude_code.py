@@ -76,6 +76,36 @@ def test_the_user_went_back(tmp_path: Path) -> None:
     assert measured(session).unique == 1 + 1 + 6 + 3
 
 
+def test_what_only_looks_like_going_back(tmp_path: Path) -> None:
+    log = Claude()
+    first = log.user("¤")
+    log.says("m1", text("¤"))
+    log.user("¤¤")
+    log.says("m2", text("¤"))
+    log.last = first
+    log.user("<reminder> ¤", isMeta=True)
+    log.says("m3", text("¤"))
+    log.line("system", subtype="compact_boundary")
+    log.user("¤¤¤¤", isCompactSummary=True)
+    log.says("m4", text("¤"))
+    log.last = first  # no longer there to go back to
+    log.user("¤")
+    log.says("m5", text("¤"))
+    [session], _ = read(write(tmp_path / "one.jsonl", log.lines))
+    assert prompts(session) == [[1, 4, 6], [4, 6]]
+
+
+def test_images_and_reasoning_weigh_nothing(tmp_path: Path) -> None:
+    log = Claude()
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "¤" * 5000}}
+    log.user([text("¤"), image])
+    log.says("m1", {"type": "thinking", "thinking": "¤¤¤", "signature": "¤"}, text("¤"))
+    log.user("¤")
+    log.says("m2", text("¤"))
+    [session], _ = read(write(tmp_path / "one.jsonl", log.lines))
+    assert prompts(session) == [[1, 3]]
+
+
 def test_what_the_client_says_in_the_models_name_was_not_asked_for(tmp_path: Path) -> None:
     log = Claude()
     log.user("¤")
@@ -115,6 +145,14 @@ def test_sub_agents_are_sessions_of_their_own(tmp_path: Path) -> None:
         "p/one/def": [[4]],
     }
     assert not skipped
+
+
+def test_a_sub_agents_own_file(tmp_path: Path) -> None:
+    log = Claude(isSidechain=True, agentId="abc")
+    log.user("¤¤")
+    log.says("m1", text("¤"))
+    found, _ = read(write(tmp_path / "subagents" / "agent-abc.jsonl", log.lines[1:]))
+    assert {session.name: prompts(session) for session in found} == {"subagents/agent-abc": [[2]]}
 
 
 def test_a_copy_of_another_session_was_paid_for_there(tmp_path: Path) -> None:

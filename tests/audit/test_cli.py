@@ -66,12 +66,13 @@ def test_how_many_to_list(tmp_path: Path) -> None:
 def test_json_has_all_of_it(tmp_path: Path) -> None:
     transcripts(tmp_path)
     (tmp_path / "other.txt").write_text("hello")
-    done = audit(tmp_path, "--json", "--top", "1", ".claude", "other.txt")
+    done = audit(tmp_path, "--json", "--top", "1", ".claude", "other.txt", str(tmp_path / "other.txt"))
     said = json.loads(done.stdout)
     assert [row["name"] for row in said["sessions"]] == ["-w/large", "-w/small"]
     assert said["total"]["requests"] == 15
     assert said["total"]["sent"] == sum(row["sent"] for row in said["sessions"])
     assert said["total"]["stale"]["4"] > 0
+    assert "dollars" not in said["total"]
     assert said["skipped"] == {"files of other kinds": 1}
 
 

@@ -65,7 +65,7 @@ def test_what_the_model_did_in_a_row_is_one_answer(tmp_path: Path) -> None:
 
 
 def test_a_compaction_puts_another_history_in_place(tmp_path: Path) -> None:
-    told = ("compacted", {"message": "", "replacement_history": [said("user", "¤¤¤¤¤¤¤")[1]]})
+    told = ("compacted", {"message": "", "replacement_history": [said("user", "¤¤¤¤¤")[1], said("assistant", "¤¤")[1]]})
     [session], _ = read(write(tmp_path / "r.jsonl", rollout(*BEGIN, told, said("user", "¤"), said("assistant", "¤"))))
     assert prompts(session) == [[3, 9], [8]]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mitmproxy import io
+from mitmproxy.flow import Flow
 from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.test import tflow
 
@@ -46,7 +47,7 @@ def streamed(*events: Json) -> str:
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
-def write(path: Path, *flows: HTTPFlow) -> Path:
+def write(path: Path, *flows: Flow) -> Path:
     with path.open("wb") as file:
         writer = io.FlowWriter(file)
         for flow in flows:
@@ -96,12 +97,12 @@ def test_sessions_that_clients_name(tmp_path: Path) -> None:
 
 
 def test_what_is_no_answered_request_is_left_out(tmp_path: Path) -> None:
-    other = tflow.tflow(resp=True)
+    other, raw = tflow.tflow(resp=True), tflow.ttcpflow()
     refused = asked([{"role": "user", "content": "¤"}], 1.0, usage(1))
     assert refused.response is not None
     refused.response.status_code = 529
     odd = asked([{"role": "user", "content": 7}], 1.0, usage(1))
-    [session], skipped = read(write(tmp_path / "f", other, refused, odd, *conversation()))
+    [session], skipped = read(write(tmp_path / "f", other, raw, refused, odd, *conversation()))
     assert session.requests == 2
     assert skipped == {"requests refused by the provider": 1, "requests not understood": 1}
 

@@ -47,7 +47,8 @@ def test_repeated_lines(tmp_path: Path) -> None:
     log.says("m3", call("t3", "Bash", command="cat /a /b"))
     log.result("t3", f"{SHORT} 1\n{LONG} 2")
     log.says("m4", text("finished"))
-    log.says("m5", text("again"))
+    log.says("m5", call("t5", "Read", file_path="/a"))
+    log.result("t5", f"{SHORT} 1")  # never sent
     [session], _ = read(write(tmp_path / "s.jsonl", log.lines))
     figures = measured(session)
     # Of the second read, two lines were known, and stood in three requests. Of the command's, only the long one counts
