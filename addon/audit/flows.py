@@ -49,12 +49,12 @@ def _take(weaver: Weaver, flow: http.HTTPFlow, skipped: Tally[str]) -> None:
         skipped["requests not understood"] += 1
         return
     answer = (flow.response.get_text(strict=False) or "") if flow.response is not None else ""
-    headers = {key.lower(): value for key, value in request.headers.items()}
+    told = clients.told({key.lower(): value for key, value in request.headers.items()}, conversation)
     weaver.add(
         api,
         conversation,
-        named=clients.session(headers),
-        client=clients.client(headers),
+        named=told.session,
+        client=told.client,
         at=request.timestamp_start,
         usage=_usage(api, answer),
         answered=called([tool.name for tool in conversation.tools], answer),

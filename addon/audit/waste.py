@@ -19,8 +19,8 @@ from addon.audit.recorded import Line, Session, Turn, transcript
 from addon.mmu.tokens import Counter
 from addon.mmu.view import page_table
 from addon.mmu.workingset import last_access, stands_for
-from addon.wire.clients import numbered
 from addon.wire.conversation import Act, Kind, Subject
+from addon.wire.subject import numbered
 from addon.wire.usage import Usage
 
 AGES = (4, 8, 16, 32)
@@ -163,7 +163,7 @@ def _stale(out: Figures, line: Line, counter: Counter) -> None:
     table = page_table(transcript(line))
     answers = list(accumulate((turn.message.role == "assistant" for turn in line.turns), initial=0))
     clock = sorted(answers[request.turns] for request in line.requests)
-    for entry, used in zip(table.entries, last_access(table, stands_for(table, {})), strict=True):
+    for entry, used in zip(table.entries, last_access(table, stands_for(table)), strict=True):
         tokens = counter.count(entry.block.text, entry.block.digest)
         for age in AGES:
             out.stale[age] += tokens * (len(clock) - bisect_right(clock, max(used, entry.arrival) + age))

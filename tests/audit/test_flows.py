@@ -93,7 +93,7 @@ def test_sessions_that_clients_name(tmp_path: Path) -> None:
     ]
     found, _ = read(write(tmp_path / "f", *flows))
     assert {session.name: prompts(session) for session in found} == {"f#one": [[1, 3]], "f#two": [[1]]}
-    assert {session.client for session in found} == {"claude-cli"}
+    assert {session.client for session in found} == {"claude-code"}
 
 
 def test_what_is_no_answered_request_is_left_out(tmp_path: Path) -> None:
