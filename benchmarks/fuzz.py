@@ -68,12 +68,13 @@ class Row:
 def session(spelling: Spelling, model: str, style: int, rng: random.Random) -> Iterator[tuple[dict[str, Any], float]]:
     """The requests of a session, each with the seconds that went by before it."""
     project = Project()
-    messages: list[dict[str, Any]] = [user("Begin with grüße.")]
+    own = rng.randrange(10**9)  # another session may be another client, which spells otherwise
+    messages: list[dict[str, Any]] = [user(f"Begin {own} with grüße.")]
     for number in range(TURNS):
         cold = number == TURNS * 2 // 3
         yield spelling.request(messages, model, number, style, caching=True), PAUSE if cold else 5.0
         calls = [_call(rng) for _ in range(rng.randint(1, 3))]
-        made = [(f"call_{number}_{n}", call) for n, call in enumerate(calls)]
+        made = [(f"call_{own}_{number}_{n}", call) for n, call in enumerate(calls)]
         said = [text("I look.")] if rng.random() < 0.5 else []
         blocks = [{"type": "tool_use", "id": id, "name": call.tool, "input": call.arguments} for id, call in made]
         messages.append({"role": "assistant", "content": [*said, *blocks]})
