@@ -65,6 +65,16 @@ class Policy:
     """What counts as old and large. Ages in requests since the last access, sizes in tokens."""
 
     name: str = "auto"
+    folds: bool = True
+    """Lines that stand in the view already are folded where a result arrives."""
+    excerpts: bool = True
+    """An oversized result arrives in part."""
+    evicts: bool = True
+    """Dead pages leave where the prefix may change for nothing."""
+    cuts: bool = True
+    """They also leave a warm cache, where that pays."""
+    stubs: bool = True
+    """Tools that are not used arrive without their descriptions."""
     file_age: int = 8
     output_age: int = 3
     least: int = 100
