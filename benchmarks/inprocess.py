@@ -6,6 +6,7 @@ What is left out cannot change a decision: HTTP, headers, and the store (every p
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,13 +37,16 @@ class Planner:
     session: Session
     policy: Policy
     counter: Counter
+    parse: Callable[[bytes], Conversation] = parse
+    untold: bool = False
+    """Usage does not say for how long was written."""
     lines: dict[str, View] = field(default_factory=dict)
     faults: int = 0
     violations: list[str] = field(default_factory=list)
 
     def forward(self, body: bytes, now: float) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
-        conversation = parse(body)
+        conversation = self.parse(body)
         made = plan(
             conversation,
             list(self.lines.values()),
@@ -62,7 +66,7 @@ class Planner:
     def answered(self, made: Plan, served: Served) -> None:
         """Learn from the usage that the response reported."""
         view = self.lines[made.view.id]
-        usage = Usage(served.fresh, served.read, served.written, served.written_hour, served.output)
+        usage = Usage(served.fresh, served.read, served.written, served.written_hour, served.output, self.untold)
         self.lines[view.id] = replace(view, state={**view.state, **told(view, usage)})
 
     def _count(self, conversation: Conversation, made: Plan) -> None:

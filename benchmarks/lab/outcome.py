@@ -1,0 +1,128 @@
+"""What came of one policy on one session, and of one policy on many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from benchmarks.traces import Json
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Bills in dollars; `charge` is what the faults add at most. `faults` by sign. `evicted` counts results once,
+    `evicted_in_requests` in every request that they are missing from."""
+
+    session: str
+    policy: str
+    curve: str
+    ttl: str
+    requests: int
+    untouched: float
+    bill: float
+    charge: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    evicted: int = 0
+    evicted_in_requests: int = 0
+    blind: int = 0
+    """Calls of a tool that arrived changed."""
+    refused: int = 0
+    """Rules of the provider that what was sent broke."""
+
+    @property
+    def saved(self) -> float:
+        """Share of the bill, faults not charged."""
+        return 1 - self.bill / self.untouched if self.untouched else 0.0
+
+    @property
+    def saved_charged(self) -> float:
+        """Share of the bill, faults charged."""
+        return 1 - (self.bill + self.charge) / self.untouched if self.untouched else 0.0
+
+    def as_json(self) -> dict[str, Json]:
+        return asdict(self) | {"saved": self.saved, "saved_charged": self.saved_charged}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One policy over several sessions. Shares are of the whole bill; `share` is of what the clairvoyant saves."""
+
+    policy: str
+    curve: str
+    group: str
+    sessions: int
+    requests: int
+    untouched: float
+    bill: float
+    charge: float
+    worst: float
+    worst_session: str
+    faults: dict[str, int]
+    evicted: int
+    evicted_in_requests: int
+    blind: int
+    refused: int
+    best: float | None
+    """Dollars that the clairvoyant saves of the same sessions; None where it was not asked."""
+
+    @property
+    def saved(self) -> float:
+        return 1 - self.bill / self.untouched if self.untouched else 0.0
+
+    @property
+    def saved_charged(self) -> float:
+        return 1 - (self.bill + self.charge) / self.untouched if self.untouched else 0.0
+
+    @property
+    def fault_count(self) -> int:
+        return sum(self.faults.values())
+
+    @property
+    def faults_per_request(self) -> float:
+        return self.fault_count / self.requests if self.requests else 0.0
+
+    @property
+    def per_eviction_request(self) -> float | None:
+        """Faults over evicted results, each counted in every request that it is missing from."""
+        return self.fault_count / self.evicted_in_requests if self.evicted_in_requests else None
+
+    @property
+    def per_page(self) -> float | None:
+        """Faults over evicted results, each counted once."""
+        return self.fault_count / self.evicted if self.evicted else None
+
+    @property
+    def share(self) -> float | None:
+        """Of the clairvoyant's saving, faults charged."""
+        return (self.untouched - self.bill - self.charge) / self.best if self.best else None
+
+    def as_json(self) -> dict[str, Json]:
+        names = ("policy", "curve", "group", "sessions", "requests", "untouched", "bill", "charge", "saved",
+                 "saved_charged", "worst", "worst_session", "faults", "faults_per_request", "per_eviction_request",
+                 "per_page", "evicted", "evicted_in_requests", "share", "blind", "refused")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+
+def summary(group: str, outcomes: Sequence[Outcome], best: float | None) -> Summary:
+    """Of the outcomes of one policy. Raises ValueError where there are none."""
+    worst = min(outcomes, key=lambda outcome: outcome.saved_charged)
+    faults: Counter[str] = sum((outcome.faults for outcome in outcomes), Counter())
+    return Summary(
+        policy=worst.policy,
+        curve=worst.curve,
+        group=group,
+        sessions=len(outcomes),
+        requests=sum(outcome.requests for outcome in outcomes),
+        untouched=sum(outcome.untouched for outcome in outcomes),
+        bill=sum(outcome.bill for outcome in outcomes),
+        charge=sum(outcome.charge for outcome in outcomes),
+        worst=worst.saved_charged,
+        worst_session=worst.session,
+        faults=dict(sorted(faults.items())),
+        evicted=sum(outcome.evicted for outcome in outcomes),
+        evicted_in_requests=sum(outcome.evicted_in_requests for outcome in outcomes),
+        blind=sum(outcome.blind for outcome in outcomes),
+        refused=sum(outcome.refused for outcome in outcomes),
+        best=best,
+    )
