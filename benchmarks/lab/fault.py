@@ -1,10 +1,10 @@
 """Reference faults: how often what the agent goes on to need is not in the request that it answers.
 
 A need (`demand`) is a fault when what it needs stands nowhere in the request as it arrived, but in a result that
-arrived changed. One result is asked for once per reply. Each fault is charged as a quote fault is (`benchmarks.quotes`):
-one more inference pass (the request read once more from the cache, the page written, a short call), and the recalled
-copy is rented from then on, until the client compacts. That is too much for a file that the agent reads again by
-itself, as the recording has that pass already; the charge is meant to be conservative.
+arrived changed. One result is asked for once per reply. Each fault is charged as a quote fault is (in
+`benchmarks.quotes`): one more inference pass (the request read once more from the cache, the page written, a short
+call), and the recalled copy is rented from then on, until the client compacts. That is too much for a file that the
+agent reads again by itself, as the recording has that pass already; the charge is meant to be conservative.
 
 The same faults are told by two denominators, for published rates differ by them: evicted results counted anew in every
 request that they are missing from, and evicted results counted once.

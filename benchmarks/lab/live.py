@@ -56,7 +56,7 @@ def run(recording: Recording, named: Named, counter: Counter) -> Outcome:
         )
         blind += _blind(recording, turn, body, arrived)
     made_of = _outcome(recording, named, bill)
-    made_of.charge, made_of.faults = faults.charge, faults.kinds
+    made_of.charge, made_of.faults = faults.charge, dict(faults.kinds)
     made_of.evicted, made_of.evicted_in_requests = len(faults.evicted), faults.evicted_in_requests
     made_of.blind, made_of.refused = blind, len(planner.violations)
     return made_of

@@ -22,7 +22,7 @@ class Outcome:
     untouched: float
     bill: float
     charge: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, int] = field(default_factory=dict)
     evicted: int = 0
     evicted_in_requests: int = 0
     blind: int = 0
@@ -107,7 +107,7 @@ class Summary:
 def summary(group: str, outcomes: Sequence[Outcome], best: float | None) -> Summary:
     """Of the outcomes of one policy. Raises ValueError where there are none."""
     worst = min(outcomes, key=lambda outcome: outcome.saved_charged)
-    faults: Counter[str] = sum((outcome.faults for outcome in outcomes), Counter())
+    faults: Counter[str] = sum((Counter(outcome.faults) for outcome in outcomes), Counter())
     return Summary(
         policy=worst.policy,
         curve=worst.curve,

@@ -57,8 +57,8 @@ def _full() -> Iterator[Named]:
 def parsed(text: str) -> Named:
     """A policy by its name. ValueError says what names there are.
 
-    One of `policies()`, `fifo:AGE:BYTES`, `full:FILE_AGE:OUTPUT_AGE`, or `NAME=VALUE,...`: the full policy with settings
-    of its own.
+    One of `policies()`, `fifo:AGE:BYTES`, `full:FILE_AGE:OUTPUT_AGE`, or `NAME=VALUE,...`, which is the full policy with
+    settings of its own.
     """
     for named in policies():
         if named.name == text:

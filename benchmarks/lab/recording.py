@@ -19,8 +19,8 @@ from tests.upstream.prompt import Position, prompt
 @dataclass(frozen=True, slots=True)
 class Recording:
     """`bodies` are the requests as a client of the tariff's provider sends them, `laid` their blocks, `outputs` the
-    tokens of the answers, `warm` the blocks of the other session that warmed the head (None where none did), `untouched`
-    how the requests are billed as they are."""
+    tokens of the answers, `warm` the blocks of the other session that warmed the head (None where none did), and
+    `untouched` how the requests are billed as they are."""
 
     session: Session
     tariff: Tariff
