@@ -6,7 +6,6 @@ What is left out cannot change a decision: HTTP, headers, and the store (every p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from addon.options import OPTIONS, Recall, read
 from addon.recall.offer import offered
 from addon.vocabulary import load
 from addon.wire import anthropic
-from addon.wire.anthropic import parse
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
 from addon.wire.usage import Usage
@@ -31,22 +29,38 @@ from benchmarks.traces import Trace
 
 
 @dataclass(slots=True)
+class Reader:
+    """Reads the requests of one session, taking from each what stands again in the next."""
+
+    recent: dict[str, Conversation] = field(default_factory=dict)
+
+    def __call__(self, body: bytes) -> Conversation:
+        read = anthropic.parse(body, self.recent)
+        self.recent = {anthropic.key(read): read}
+        return read
+
+
+@dataclass(slots=True)
 class Planner:
     """mitmmu for one client, with a memory in place of its store."""
 
     session: Session
     policy: Policy
     counter: Counter
-    parse: Callable[[bytes], Conversation] = parse
     untold: bool = False
     """Usage does not say for how long was written."""
     lines: dict[str, View] = field(default_factory=dict)
     faults: int = 0
     violations: list[str] = field(default_factory=list)
+    reads: Reader = field(default_factory=Reader)
+    rereads: Reader = field(default_factory=Reader)
 
     def forward(self, body: bytes, now: float) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
-        conversation = self.parse(body)
+        return self.rewrite(self.reads(body), now)
+
+    def rewrite(self, conversation: Conversation, now: float) -> tuple[bytes, Plan]:
+        """What leaves in place of a request that has been read."""
         made = plan(
             conversation,
             list(self.lines.values()),
@@ -57,7 +71,7 @@ class Planner:
             offer=offered(anthropic, conversation, Recall.RELAY),
         )
         sent = rewrite(conversation, made.table, made.splices)
-        self.violations += broken(conversation, parse(sent))
+        self.violations += broken(conversation, self.rereads(sent))
         self.lines[made.view.id] = made.view
         self.faults += len(made.faults)
         self._count(conversation, made)

@@ -22,7 +22,7 @@ from pathlib import Path
 from addon.mmu.tokens import Counter
 from addon.vocabulary import load as vocabulary
 from benchmarks.lab import report
-from benchmarks.lab.live import run
+from benchmarks.lab.live import runs
 from benchmarks.lab.outcome import Outcome, Summary, summary
 from benchmarks.lab.policies import Named, parsed, policies
 from benchmarks.lab.recording import record
@@ -41,7 +41,7 @@ def study(trace: Trace, tariff: Tariff, chosen: Sequence[Named], least: int) -> 
         return []
     recording = record(session, tariff)
     counter = Counter(vocabulary())
-    return [run(recording, named, counter) for named in chosen]
+    return runs(recording, chosen, counter)
 
 
 def studies(traces: Sequence[Trace], jobs: int, asked: partial[list[Outcome]]) -> Iterator[list[Outcome]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from addon.mmu.plan import Plan
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change as Spliced
+from addon.wire.conversation import Conversation
 from benchmarks.compare import Body, difference
-from benchmarks.inprocess import Planner
+from benchmarks.inprocess import Planner, Reader
 from benchmarks.lab.fault import Faults
 from benchmarks.lab.lay import lay
 from benchmarks.lab.outcome import Outcome
@@ -16,37 +18,57 @@ from benchmarks.lab.policies import NONE, Named
 from benchmarks.lab.recording import Recording
 from benchmarks.measure import Served
 from benchmarks.quotes import Rates
-from benchmarks.rebuild import Turn, encode
+from benchmarks.rebuild import encode
+from benchmarks.traces import Block
 
 WHOLE = frozenset({Spliced.FOLD, Spliced.SERVE, Spliced.ANSWER, Spliced.ORIGINAL})
 """What happens to a result of which every line still stands in the request."""
 
 
-def run(recording: Recording, named: Named, counter: Counter) -> Outcome:
-    """One session under one policy."""
-    if named.curve == NONE:
-        return _outcome(recording, named, recording.dollars(recording.untouched))
-    account, prices = recording.account(), recording.tariff.prices(recording.session.model)
-    tariff = recording.tariff
-    planner = Planner(recording.session, named.policy, counter, parse=tariff.parse, untold=not tariff.marks)
-    faults = Faults(recording.session.ratio.bytes_per_token)
-    bill, blind, segment = 0.0, 0, 0
-    for turn, body, laid, warm, output in zip(
-        recording.turns, recording.bodies, recording.laid, recording.warm, recording.outputs, strict=True
-    ):
-        if turn.segment != segment:
-            segment = turn.segment
-            faults.restart()
-        sent, made = planner.forward(encode(body), turn.at)
+def runs(recording: Recording, chosen: Sequence[Named], counter: Counter) -> list[Outcome]:
+    """One session under several policies, in step, so that each request is read once."""
+    running = [_Run(recording, named, counter) for named in chosen if named.curve != NONE]
+    reads = Reader()
+    for index, body in enumerate(recording.bodies) if running else ():
+        conversation = recording.tariff.understood(reads(encode(body)))
+        for each in running:
+            each.serve(index, conversation)
+    found = {each.named.name: each.outcome() for each in running}
+    untouched = recording.dollars(recording.untouched)
+    return [found.get(named.name) or _outcome(recording, named, untouched) for named in chosen]
+
+
+class _Run:
+    """One policy on its way through a session."""
+
+    def __init__(self, recording: Recording, named: Named, counter: Counter) -> None:
+        self.recording = recording
+        self.named = named
+        self.account = recording.account()
+        self.planner = Planner(recording.session, named.policy, counter, untold=not recording.tariff.marks)
+        self.faults = Faults(recording.session.ratio.bytes_per_token)
+        self.segment = 0
+        self.bill = 0.0
+        self.blind = 0
+
+    def serve(self, index: int, conversation: Conversation) -> None:
+        """Plans, bills and judges one request."""
+        recording, prices = self.recording, self.account.prices
+        turn, body, warm = recording.turns[index], recording.bodies[index], recording.warm[index]
+        if turn.segment != self.segment:
+            self.segment = turn.segment
+            self.faults.restart()
+        sent, made = self.planner.rewrite(conversation, turn.at)
         arrived: Body = json.loads(sent)
         if warm is not None:
-            account.serve(warm, turn.at)
-        split = account.serve(lay(arrived, laid).line, turn.at)
+            self.account.serve(warm, turn.at)
+        split = self.account.serve(lay(arrived, recording.laid[index]).line, turn.at)
+        output = recording.outputs[index]
         cost = prices.bill(split, output)
-        bill += cost
+        self.bill += cost
         served = Served(arrived, split.fresh, split.read, split.write_5m, split.write_1h, output, cost, None)
-        planner.answered(made, served)
-        faults.add(
+        self.planner.answered(made, served)
+        self.faults.add(
             recording.demands[turn.index],
             arrived,
             difference(body, arrived).changes,
@@ -54,12 +76,15 @@ def run(recording: Recording, named: Named, counter: Counter) -> Outcome:
             served.tokens,
             Rates(prices.read, prices.write(turn.ttl), prices.output),
         )
-        blind += _blind(recording, turn, body, arrived)
-    made_of = _outcome(recording, named, bill)
-    made_of.charge, made_of.faults = faults.charge, dict(faults.kinds)
-    made_of.evicted, made_of.evicted_in_requests = len(faults.evicted), faults.evicted_in_requests
-    made_of.blind, made_of.refused = blind, len(planner.violations)
-    return made_of
+        self.blind += _blind(recording.session.reply(turn), body, arrived)
+
+    def outcome(self) -> Outcome:
+        """What came of it."""
+        out = _outcome(self.recording, self.named, self.bill)
+        out.charge, out.faults = self.faults.charge, dict(self.faults.kinds)
+        out.evicted, out.evicted_in_requests = len(self.faults.evicted), self.faults.evicted_in_requests
+        out.blind, out.refused = self.blind, len(self.planner.violations)
+        return out
 
 
 def _outcome(recording: Recording, named: Named, bill: float) -> Outcome:
@@ -77,8 +102,8 @@ def _evicted(made: Plan) -> dict[str, bool]:
     }
 
 
-def _blind(recording: Recording, turn: Turn, body: Body, arrived: Body) -> int:
-    used = {block["name"] for block in recording.session.reply(turn) if block["type"] == "tool_use"}
+def _blind(reply: Sequence[Block], body: Body, arrived: Body) -> int:
+    used = {block["name"] for block in reply if block["type"] == "tool_use"}
     if not used or body["tools"] == arrived["tools"]:
         return 0
     changed = {tool["name"] for tool in body["tools"] if tool not in arrived["tools"]}

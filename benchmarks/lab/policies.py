@@ -57,7 +57,7 @@ def _full() -> Iterator[Named]:
 def parsed(text: str) -> Named:
     """A policy by its name. ValueError says what names there are.
 
-    One of `policies()`, `fifo:AGE:BYTES`, `full:FILE_AGE:OUTPUT_AGE`, or `NAME=VALUE,...`, which is the full policy with
+    One of `policies()`, `fifo:AGE:BYTES`, `full:FILE_AGE:OUTPUT_AGE`, or `NAME=VALUE,...`: the full policy with
     settings of its own.
     """
     for named in policies():

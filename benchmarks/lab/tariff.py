@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from addon.wire.anthropic import parse
 from addon.wire.conversation import Conversation
 from addon.wire.retention import kept
 from benchmarks.compare import Body
@@ -67,9 +66,8 @@ class Tariff:
             body = {**body, "model": self.model}
         return body if self.marks else _unmarked(body)
 
-    def parse(self, body: bytes) -> Conversation:
-        """The request as the live proxy understands it."""
-        read = parse(body)
+    def understood(self, read: Conversation) -> Conversation:
+        """The request as the live proxy understands one to this provider."""
         return read if self.marks or not self.keeps else replace(read, ttl=kept(self.model))
 
     def prices(self, model: str) -> Prices:
