@@ -9,6 +9,7 @@ from typing import Any
 from addon.mmu.evict import Policy
 
 NONE, FULL, FIFO, ONE = "none", "full", "fifo", "one action"
+CLAIRVOYANT, FREE = "clairvoyant", "free"
 SWITCHES = ("folds", "excerpts", "evicts", "cuts", "stubs")
 AGES = (1, 2, 4, 8, 16, 32, 64)
 PUBLISHED = "fifo:4:500"
