@@ -36,9 +36,9 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A tool result; `call` is the index of its call in the segment, `content` a hash of its text."""
+    """A tool result; `call` is the index of its call in the segment if known, `content` a hash of its text."""
 
-    call: int
+    call: int | None
     size: int
     error: bool
     content: str

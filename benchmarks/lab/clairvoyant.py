@@ -2,9 +2,9 @@
 
 It has the planner's actuators: results arrive folded or in part, results leave for a handle, tools that the session
 never uses arrive without descriptions. It pays the same prices: every change of the prefix makes the provider write
-everything from there on again, at the write price of that request, and its requests are billed by the same cache, on the
-sizes of the blocks that would have been sent. But it knows which tools will be used, which lines of which result will be
-quoted, edited or read again, how many requests follow and when the client will pause. So
+everything from there on again, at the write price of that request, and its requests are billed by the same cache, on
+the sizes of the blocks that would have been sent. But it knows which tools will be used, which lines of which result
+will be quoted, edited or read again, how many requests follow and when the client will pause. So
 
 - a tool is stripped if it is never called, and only then;
 - a result arrives whole, unless it is oversized and only some of its lines (or none) are ever referred to: then it
@@ -15,13 +15,16 @@ quoted, edited or read again, how many requests follow and when the client will 
 - the cache can be hit anywhere: marks stand wherever a later cut begins, beyond the four that the API allows. A planner
   that places its marks worse writes more.
 
-As every decision of a planner with these actuators is open to it, at no more than the planner's price and with faults
-charged alike, the best schedule is a lower bound of what such a planner's bill comes to with faults charged. What is
-printed as `clairvoyant` is the best schedule that a search found (sweep.py), which can be dearer than the best there is;
-`free` is the bound on the other side: whatever a reply does not need stands as a handle in its request, and leaving and
-coming back cost nothing. The truth for these actuators lies between the two. Beyond both are planners that do something
-else (summaries, other models), that show less of an oversized result than is needed and are not found out, or that a
-need deceives: it is a lower bound of what an agent uses.
+Every decision of a planner with these actuators is open to it, at no more than the planner's price and with faults
+charged alike. So the best schedule bounds what any such planner can save, its faults charged. What is printed as
+`clairvoyant` is the best schedule that a search found (sweep.py), and there may be a better one; `free` is the bound on
+the other side: whatever a reply does not need stands as a handle in its request, and leaving and coming back cost
+nothing. The truth for these actuators lies between the two. Neither bounds a planner that does something else (writes
+summaries, folds across commands, asks another model), and both know only the needs that leave a sign in a recording.
+
+`clairvoyant:whole` does without excerpts by foresight: results arrive whole, or folded. As an excerpt of what is never
+referred to shows nothing at all, this is the fairer measure of a planner that lets the model see everything once.
+`clairvoyant:evicts` and so on are the actions one by one.
 """
 
 from __future__ import annotations
@@ -31,13 +34,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from addon.mmu.evict import Policy
-from benchmarks.lab.fault import CALL_TOKENS
 from benchmarks.lab.forms import Item, items
 from benchmarks.lab.outcome import Outcome
-from benchmarks.lab.policies import CLAIRVOYANT, FREE
+from benchmarks.lab.policies import CLAIRVOYANT, FREE, Named
 from benchmarks.lab.recording import Recording
 from benchmarks.lab.sweep import Problem, Result, best
 from benchmarks.lab.tariff import STEP
+from benchmarks.quotes import CALL_TOKENS
 from tests.upstream.cache import Split
 from tests.upstream.prompt import Position, position
 
@@ -64,17 +67,21 @@ class Answer:
     """Charge included."""
 
 
-def clairvoyant(recording: Recording, policy: Policy, name: str = CLAIRVOYANT) -> Outcome:
-    """The best bill found with the actions that `policy` allows."""
-    answer = solve(recording, policy)
+def foretold(recording: Recording, named: Named) -> Outcome:
+    """The best bill found with the actions that the policy allows, or the bound where these cost nothing."""
+    untouched = recording.dollars(recording.untouched)
+    if named.curve == FREE:
+        requests, bill = len(recording.turns), untouched - _free(recording, named.policy)
+        return Outcome(recording.session.name, named.name, FREE, recording.ttl, requests, untouched, bill)
+    answer = solve(recording, named.policy)
     gone = [leave for leave in answer.leaves if leave.since is not None or leave.item.first == leave.item.small]
     return Outcome(
         session=recording.session.name,
-        policy=name,
+        policy=named.name,
         curve=CLAIRVOYANT,
         ttl=recording.ttl,
         requests=len(recording.turns),
-        untouched=recording.dollars(recording.untouched),
+        untouched=untouched,
         bill=answer.dollars - answer.charge,
         charge=answer.charge,
         faults={"need": answer.faults} if answer.faults else {},
@@ -106,8 +113,8 @@ def solve(recording: Recording, policy: Policy) -> Answer:
     return min(answers, key=lambda answer: answer.dollars)
 
 
-def free(recording: Recording, policy: Policy) -> Outcome:
-    """The bill if leaving and coming back cost nothing."""
+def _free(recording: Recording, policy: Policy) -> float:
+    """Dollars saved if leaving and coming back cost nothing."""
     prices = recording.tariff.prices(recording.session.model)
     starts = _written(recording)
     saved = 0.0
@@ -123,10 +130,7 @@ def free(recording: Recording, policy: Policy) -> Outcome:
         for k, laid in enumerate(recording.laid):
             price = prices.write(recording.turns[k].ttl) if at >= starts[k] else prices.read
             saved += (laid.parts[0][1][at].tokens(ratio) - stub.tokens(ratio)) * price
-    untouched = recording.dollars(recording.untouched)
-    return Outcome(
-        recording.session.name, FREE, FREE, recording.ttl, len(recording.turns), untouched, untouched - saved
-    )
+    return saved
 
 
 def _problem(recording: Recording, policy: Policy, found: Sequence[Item]) -> tuple[Problem, int]:
@@ -159,7 +163,6 @@ def _problem(recording: Recording, policy: Policy, found: Sequence[Item]) -> tup
 
 def _charges(recording: Recording, item: Item, end: int) -> list[float]:
     """For every request that sends the item, what its faults cost if it is gone from there on: one recall, and rent."""
-    prices = recording.tariff.prices(recording.session.model)
     charges = [0.0] * (item.turns[1] - item.turns[0])
     for k in range(item.turns[1] - 1, item.turns[0] - 1, -1):
         if k in item.needs:

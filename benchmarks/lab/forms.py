@@ -21,7 +21,6 @@ from addon.mmu.evict import Policy
 from addon.mmu.handle import handle
 from addon.mmu.view import Entry, page_table
 from addon.wire.anthropic import parse
-from benchmarks.lab.demand import Demand
 from benchmarks.lab.recording import Recording
 from benchmarks.rebuild import blocks_of, encode
 from benchmarks.traces import Block

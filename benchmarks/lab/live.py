@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from addon.mmu.plan import Plan
 from addon.mmu.tokens import Counter
@@ -14,7 +14,7 @@ from benchmarks.inprocess import Planner, Reader
 from benchmarks.lab.fault import Faults
 from benchmarks.lab.lay import lay
 from benchmarks.lab.outcome import Outcome
-from benchmarks.lab.policies import NONE, Named
+from benchmarks.lab.policies import Named
 from benchmarks.lab.recording import Recording
 from benchmarks.measure import Served
 from benchmarks.quotes import Rates
@@ -25,17 +25,23 @@ WHOLE = frozenset({Spliced.FOLD, Spliced.SERVE, Spliced.ANSWER, Spliced.ORIGINAL
 """What happens to a result of which every line still stands in the request."""
 
 
-def runs(recording: Recording, chosen: Sequence[Named], counter: Counter) -> list[Outcome]:
+def runs(recording: Recording, chosen: Sequence[Named], counter: Counter) -> Iterator[Outcome]:
     """One session under several policies, in step, so that each request is read once."""
-    running = [_Run(recording, named, counter) for named in chosen if named.curve != NONE]
+    running = [_Run(recording, named, counter) for named in chosen]
     reads = Reader()
     for index, body in enumerate(recording.bodies) if running else ():
         conversation = recording.tariff.understood(reads(encode(body)))
         for each in running:
             each.serve(index, conversation)
-    found = {each.named.name: each.outcome() for each in running}
-    untouched = recording.dollars(recording.untouched)
-    return [found.get(named.name) or _outcome(recording, named, untouched) for named in chosen]
+    for each in running:
+        yield each.outcome()
+
+
+def untouched(recording: Recording, named: Named) -> Outcome:
+    """One session as it is, under a policy that does nothing."""
+    bill = recording.dollars(recording.untouched)
+    requests = len(recording.turns)
+    return Outcome(recording.session.name, named.name, named.curve, recording.ttl, requests, bill, bill)
 
 
 class _Run:
@@ -80,17 +86,12 @@ class _Run:
 
     def outcome(self) -> Outcome:
         """What came of it."""
-        out = _outcome(self.recording, self.named, self.bill)
+        out = untouched(self.recording, self.named)
+        out.bill = self.bill
         out.charge, out.faults = self.faults.charge, dict(self.faults.kinds)
         out.evicted, out.evicted_in_requests = len(self.faults.evicted), self.faults.evicted_in_requests
         out.blind, out.refused = self.blind, len(self.planner.violations)
         return out
-
-
-def _outcome(recording: Recording, named: Named, bill: float) -> Outcome:
-    untouched = recording.dollars(recording.untouched)
-    requests = len(recording.turns)
-    return Outcome(recording.session.name, named.name, named.curve, recording.ttl, requests, untouched, bill)
 
 
 def _evicted(made: Plan) -> dict[str, bool]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+from benchmarks.lab.policies import CLAIRVOYANT, WHOLE
 from benchmarks.traces import Json
 
 
@@ -18,6 +19,7 @@ class Outcome:
     policy: str
     curve: str
     ttl: str
+    """The lifetime that its client asked for, "5m" or "1h"."""
     requests: int
     untouched: float
     bill: float
@@ -46,7 +48,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One policy over several sessions. Shares are of the whole bill; `share` is of what the clairvoyant saves."""
+    """One policy over several sessions. Shares are of the whole bill. `best` and `best_whole` are the dollars that the
+    clairvoyant saves of the same sessions, and where results arrive whole; None where it was not asked."""
 
     policy: str
     curve: str
@@ -64,7 +67,7 @@ class Summary:
     blind: int
     refused: int
     best: float | None
-    """Dollars that the clairvoyant saves of the same sessions; None where it was not asked."""
+    best_whole: float | None
 
     @property
     def saved(self) -> float:
@@ -97,15 +100,32 @@ class Summary:
         """Of the clairvoyant's saving, faults charged."""
         return (self.untouched - self.bill - self.charge) / self.best if self.best else None
 
+    @property
+    def share_whole(self) -> float | None:
+        """Of what it saves where results arrive whole."""
+        return (self.untouched - self.bill - self.charge) / self.best_whole if self.best_whole else None
+
     def as_json(self) -> dict[str, Json]:
         names = ("policy", "curve", "group", "sessions", "requests", "untouched", "bill", "charge", "saved",
                  "saved_charged", "worst", "worst_session", "faults", "faults_per_request", "per_eviction_request",
-                 "per_page", "evicted", "evicted_in_requests", "share", "blind", "refused")  # fmt: skip
+                 "per_page", "evicted", "evicted_in_requests", "share", "share_whole", "blind", "refused")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
-def summary(group: str, outcomes: Sequence[Outcome], best: float | None) -> Summary:
-    """Of the outcomes of one policy. Raises ValueError where there are none."""
+def summaries(group: str, outcomes: Sequence[Outcome]) -> list[Summary]:
+    """Every policy over the sessions of a group, in the order in which the policies came."""
+    by_policy: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_policy.setdefault(outcome.policy, []).append(outcome)
+    best, best_whole = (_saved(by_policy.get(name)) for name in (CLAIRVOYANT, WHOLE))
+    return [_summary(group, found, best, best_whole) for found in by_policy.values()]
+
+
+def _saved(outcomes: Sequence[Outcome] | None) -> float | None:
+    return sum(o.untouched - o.bill - o.charge for o in outcomes) if outcomes else None
+
+
+def _summary(group: str, outcomes: Sequence[Outcome], best: float | None, best_whole: float | None) -> Summary:
     worst = min(outcomes, key=lambda outcome: outcome.saved_charged)
     faults: Counter[str] = sum((Counter(outcome.faults) for outcome in outcomes), Counter())
     return Summary(
@@ -125,4 +145,5 @@ def summary(group: str, outcomes: Sequence[Outcome], best: float | None) -> Summ
         blind=sum(outcome.blind for outcome in outcomes),
         refused=sum(outcome.refused for outcome in outcomes),
         best=best,
+        best_whole=best_whole,
     )

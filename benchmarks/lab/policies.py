@@ -10,6 +10,7 @@ from addon.mmu.evict import Policy
 
 NONE, FULL, FIFO, ONE = "none", "full", "fifo", "one action"
 CLAIRVOYANT, FREE = "clairvoyant", "free"
+WHOLE = "clairvoyant:whole"
 SWITCHES = ("folds", "excerpts", "evicts", "cuts", "stubs")
 AGES = (1, 2, 4, 8, 16, 32, 64)
 PUBLISHED = "fifo:4:500"
@@ -25,8 +26,19 @@ class Named:
 
 
 def policies() -> list[Named]:
-    """No policy at all; the age rule; every action alone; the full policy with younger and older victims."""
-    return [Named(NONE, NONE, switched()), *_age_rule(), *_alone(), *_full()]
+    """No policy at all; the age rule; every action alone; the full policy with younger and older victims; and what
+    could be done had the future been known."""
+    return [Named(NONE, NONE, switched()), *_age_rule(), *_alone(), *_full(), *foresight()]
+
+
+def foresight() -> Iterator[Named]:
+    """The yardsticks: with every action, with each alone, and what no planner could be better than."""
+    yield Named(CLAIRVOYANT, CLAIRVOYANT, Policy())
+    yield Named(WHOLE, CLAIRVOYANT, replace(Policy(), excerpts=False))
+    for name in SWITCHES:
+        yield Named(f"{CLAIRVOYANT}:{name}", CLAIRVOYANT, switched(name))
+    yield Named(FREE, FREE, Policy())
+    yield Named(f"{FREE}:whole", FREE, replace(Policy(), excerpts=False))
 
 
 def switched(*on: str) -> Policy:

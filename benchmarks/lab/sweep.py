@@ -33,7 +33,7 @@ NEVER = float("inf")
 @dataclass(frozen=True, slots=True)
 class Result:
     """A result that may leave: its place in the line, the requests that send it (end excluded), tokens in its first
-    form and as a handle, and for every request (from the first on) the dollars of faults if it is gone from there on."""
+    form and as a handle, and for each of its requests the dollars of faults if it is gone from there on."""
 
     at: int
     start: int
