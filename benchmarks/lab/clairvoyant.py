@@ -83,7 +83,7 @@ def foretold(recording: Recording, named: Named) -> Outcome:
         requests=len(recording.turns),
         untouched=untouched,
         bill=answer.dollars - answer.charge,
-        charge=answer.charge,
+        charges={"need": answer.charge},
         faults={"need": answer.faults} if answer.faults else {},
         evicted=len(gone),
         evicted_in_requests=sum(leave.item.turns[1] - (leave.since or leave.item.turns[0]) for leave in gone),

@@ -4,7 +4,8 @@ A need (`demand`) is a fault when what it needs stands nowhere in the request as
 arrived changed. One result is asked for once per reply. Each fault is charged as a quote fault is (in
 `benchmarks.quotes`): one more inference pass (the request read once more from the cache, the page written, a short
 call), and the recalled copy is rented from then on, until the client compacts. That is too much for a file that the
-agent reads again by itself, as the recording has that pass already; the charge is meant to be conservative.
+agent reads again by itself, as the recording has that pass already; the charge is meant to be conservative, and is kept
+by the sign, so that it can be told without them.
 
 The same faults are told by two denominators, for published rates differ by them: evicted results counted anew in every
 request that they are missing from, and evicted results counted once.
@@ -24,18 +25,19 @@ from benchmarks.rebuild import blocks_of
 
 @dataclass(slots=True)
 class Faults:
-    """Of one session. `kinds` counts faults by the sign they showed in; `charge` is dollars."""
+    """Of one session. `kinds` counts faults by the sign they showed in; `charges` are dollars."""
 
     bytes_per_token: float
     kinds: Counter[str] = field(default_factory=Counter)
-    charge: float = 0.0
+    charges: dict[str, float] = field(default_factory=dict)
     evicted_in_requests: int = 0
     evicted: set[str] = field(default_factory=set)
-    _recalled: dict[str, float] = field(default_factory=dict)
+    _recalled: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
-    def count(self) -> int:
-        return self.kinds.total()
+    def charge(self) -> float:
+        """Dollars."""
+        return sum(self.charges.values())
 
     def add(
         self,
@@ -52,7 +54,8 @@ class Faults:
         """
         self.evicted_in_requests += len(evicted)
         self.evicted.update(evicted)
-        self.charge += sum(self._recalled.values()) * rates.read
+        for tokens, kind in self._recalled.values():
+            self._pay(kind, tokens * rates.read)
         changed = {change.call: change for change in changes}
         asked: dict[str, str] = {}
         resident: str | None = None
@@ -66,10 +69,13 @@ class Faults:
                 asked[holders[-1]] = demand.kind
         for page, kind in asked.items():
             tokens = len(changed[page].sent.encode("utf-8", "replace")) / self.bytes_per_token
-            self.charge += context * rates.read + tokens * rates.write + CALL_TOKENS * rates.output
-            self._recalled[page] = tokens
+            self._pay(kind, context * rates.read + tokens * rates.write + CALL_TOKENS * rates.output)
+            self._recalled[page] = tokens, kind
             self.kinds[kind] += 1
         return list(asked)
+
+    def _pay(self, kind: str, dollars: float) -> None:
+        self.charges[kind] = self.charges.get(kind, 0.0) + dollars
 
     def restart(self) -> None:
         """The client compacted: nothing of the old context is rented any more."""

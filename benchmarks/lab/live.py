@@ -88,7 +88,7 @@ class _Run:
         """What came of it."""
         out = untouched(self.recording, self.named)
         out.bill = self.bill
-        out.charge, out.faults = self.faults.charge, dict(self.faults.kinds)
+        out.charges, out.faults = self.faults.charges, dict(self.faults.kinds)
         out.evicted, out.evicted_in_requests = len(self.faults.evicted), self.faults.evicted_in_requests
         out.blind, out.refused = self.blind, len(self.planner.violations)
         return out

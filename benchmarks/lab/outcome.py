@@ -12,8 +12,8 @@ from benchmarks.traces import Json
 
 @dataclass(slots=True)
 class Outcome:
-    """Bills in dollars; `charge` is what the faults add at most. `faults` by sign. `evicted` counts results once,
-    `evicted_in_requests` in every request that they are missing from."""
+    """Bills in dollars. `faults`, and `charges` for them, by the sign that the need showed in. `evicted` counts results
+    once, `evicted_in_requests` in every request that they are missing from."""
 
     session: str
     policy: str
@@ -23,7 +23,7 @@ class Outcome:
     requests: int
     untouched: float
     bill: float
-    charge: float = 0.0
+    charges: dict[str, float] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     evicted: int = 0
     evicted_in_requests: int = 0
@@ -31,6 +31,11 @@ class Outcome:
     """Calls of a tool that arrived changed."""
     refused: int = 0
     """Rules of the provider that what was sent broke."""
+
+    @property
+    def charge(self) -> float:
+        """What the faults add at most."""
+        return sum(self.charges.values())
 
     @property
     def saved(self) -> float:
@@ -43,7 +48,7 @@ class Outcome:
         return 1 - (self.bill + self.charge) / self.untouched if self.untouched else 0.0
 
     def as_json(self) -> dict[str, Json]:
-        return asdict(self) | {"saved": self.saved, "saved_charged": self.saved_charged}
+        return asdict(self) | {"charge": self.charge, "saved": self.saved, "saved_charged": self.saved_charged}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Summary:
     untouched: float
     bill: float
     charge: float
+    charge_rereads: float
+    """The part of `charge` that is for files the agent reads again by itself."""
     worst: float
     worst_session: str
     faults: dict[str, int]
@@ -76,6 +83,12 @@ class Summary:
     @property
     def saved_charged(self) -> float:
         return 1 - (self.bill + self.charge) / self.untouched if self.untouched else 0.0
+
+    @property
+    def saved_but_rereads(self) -> float:
+        """With faults charged but those."""
+        paid = self.bill + self.charge - self.charge_rereads
+        return 1 - paid / self.untouched if self.untouched else 0.0
 
     @property
     def fault_count(self) -> int:
@@ -106,9 +119,12 @@ class Summary:
         return (self.untouched - self.bill - self.charge) / self.best_whole if self.best_whole else None
 
     def as_json(self) -> dict[str, Json]:
-        names = ("policy", "curve", "group", "sessions", "requests", "untouched", "bill", "charge", "saved",
-                 "saved_charged", "worst", "worst_session", "faults", "faults_per_request", "per_eviction_request",
-                 "per_page", "evicted", "evicted_in_requests", "share", "share_whole", "blind", "refused")  # fmt: skip
+        names = (
+            "policy", "curve", "group", "sessions", "requests", "untouched", "bill", "charge", "charge_rereads",
+            "saved", "saved_charged", "saved_but_rereads", "worst", "worst_session", "faults", "faults_per_request",
+            "per_eviction_request", "per_page", "evicted", "evicted_in_requests", "share", "share_whole", "blind",
+            "refused",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
@@ -137,6 +153,7 @@ def _summary(group: str, outcomes: Sequence[Outcome], best: float | None, best_w
         untouched=sum(outcome.untouched for outcome in outcomes),
         bill=sum(outcome.bill for outcome in outcomes),
         charge=sum(outcome.charge for outcome in outcomes),
+        charge_rereads=sum(outcome.charges.get("reread", 0.0) for outcome in outcomes),
         worst=worst.saved_charged,
         worst_session=worst.session,
         faults=dict(sorted(faults.items())),

@@ -44,8 +44,8 @@ def bills(tariff: str, rows: Sequence[Summary]) -> Table:
     one = rows[0]
     title = f"{tariff}, {one.group}: {one.sessions} sessions, {one.requests} requests, ${one.untouched:.2f}"
     head = (
-        "policy", "bill, $", "saved", "charged", "worst", "faults", "per request", "per eviction-request", "per page",
-        "evicted", "of clairvoyant", "of whole",
+        "policy", "bill, $", "saved", "charged", "re-reads free", "worst", "faults", "per request",
+        "per eviction-request", "per page", "evicted", "of clairvoyant", "of whole",
     )  # fmt: skip
     return Table(title, head, [_bill(row) for row in rows])
 
@@ -56,6 +56,7 @@ def _bill(row: Summary) -> tuple[str, ...]:
         f"{row.bill:.3f}",
         f"{row.saved:.1%}",
         f"{row.saved_charged:.1%}",
+        f"{row.saved_but_rereads:.1%}",
         f"{row.worst:.1%}",
         str(row.fault_count),
         f"{row.faults_per_request:.4f}",

@@ -21,11 +21,13 @@ small enough to try all schedules it is (benchmarks/test_lab_clairvoyant.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 RELUCTANCE = (0.0, 0.5, 1.0, 2.0, 4.0)
 """By what share of its cost the gain of a cut must exceed it in the first sweep."""
+BACK = (1, 2, 4, 8)
+"""Other sweeps begin with every request cutting before what came in so many requests."""
 SWEEPS = 40
 NEVER = float("inf")
 
@@ -72,8 +74,7 @@ def best(problem: Problem) -> Schedule:
     """The cheapest schedule found."""
     found = _settled(problem, list(problem.free))
     if any(problem.movable):
-        for reluctance in RELUCTANCE:
-            starts = list(problem.free)
+        for starts, reluctance in _beginnings(problem):
             _sweep(problem, starts, reluctance)
             for _ in range(SWEEPS):
                 if not _sweep(problem, starts, 0.0):
@@ -82,6 +83,20 @@ def best(problem: Problem) -> Schedule:
             if candidate.cost < found.cost:
                 found = candidate
     return found
+
+
+def _beginnings(problem: Problem) -> Iterator[tuple[list[int], float]]:
+    """Schedules to improve, each with the reluctance of its first sweep."""
+    for reluctance in RELUCTANCE:
+        yield list(problem.free), reluctance
+    for back in BACK:
+        yield [_from(problem, k, back) for k in range(len(problem.free))], 0.0
+
+
+def _from(problem: Problem, k: int, back: int) -> int:
+    """Where request k begins to write if it cuts before the `back` requests before it."""
+    behind = [r.at for r in problem.results if k - back <= r.start < k < r.end] if problem.movable[k] else []
+    return min([problem.free[k], *behind])
 
 
 def _settled(problem: Problem, starts: list[int]) -> Schedule:
