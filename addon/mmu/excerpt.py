@@ -9,8 +9,8 @@ lines, else counted from 1. So the lines shown and the ranges named are the whol
 whoever asks for a range as it stands there gets exactly what was left out. A line without a number between numbered
 ones (what a client writes around a file) could not be asked for, so it always stays.
 
-No part of a line can be asked for, so lines are left out whole; of one that is itself too long, what stands for it
-shows how it begins.
+No part of a line can be asked for, so lines are left out whole; where the first of a run is itself too long to be
+shown, what stands for it says how it begins.
 
 It is a pure function, and data, not instruction, like the handle. Whoever admits results calls it only for what just
 arrived, and not for what was recalled or is read a second time, since that is wanted in full; images are no text and
@@ -46,7 +46,7 @@ BEGINNING = 300
 RECALLABLE = 100_000
 """Characters of the longest line that a recall gives in full; a longer one stays, for it could not be had again."""
 
-LEAST_GAP = 3
+LEAST_GAP = 2
 """A run of lines is left out only if it is so many times as long as what stands for it."""
 
 STANDS_FOR = 70
@@ -97,8 +97,10 @@ LAYOUTS: Mapping[Shows, Layout] = {
     Shows.FILE: Layout(head=0.4, tail=0.4, trouble=0.0, outline=0.2),
     Shows.OUTPUT: Layout(head=0.45, tail=0.45, trouble=0.1, outline=0.0),
 }
-"""Measured on recorded sessions (`benchmarks/excerpts.py`): of the lines that agents went on to quote, head and tail
-together hold more than either alone; trouble and outline cost little of that, and say what to ask for."""
+"""Measured on recorded sessions (`benchmarks/excerpts.py`). Of a file, edits go on to quote the tail more and other
+calls the head, and no layout holds many more of the quoted lines than it shows of the text. Outputs are quoted so seldom
+that no layout is clearly the best. What trouble and outline take away is less than these differ by, and they tell the
+model what to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +142,12 @@ def excerpt(
     out: list[str] = []
     gaps: list[tuple[int, int]] = []
     at = 0
-    for start, end in _gaps(found, shown):
-        marker = found.spelled(_marker(found, page, start, end, "" if gaps else again))
+    for start, end in _gaps(len(found.raw), shown):
+        marker = _marker(found, page, start, end)
         if found.size(start, end) < LEAST_GAP * len(marker):
             continue
-        out += [*found.raw[at:start], marker]
+        told = "" if gaps else f"; an exact copy is kept, {again}"
+        out += [*found.raw[at:start], found.spelled(f"{marker}{told}]")]
         gaps.append((start, end))
         at = end
     made = found.between.join([*out, *found.raw[at:]])
@@ -173,7 +176,8 @@ class _Text:
         line = self.raw[index]
         if len(line) > RECALLABLE:
             return True
-        return self.escaped and (index in (0, len(self.raw) - 1) or "\n" in line or _QUOTE.search(line) is not None)
+        # A line break that is spelled out stands in a string, so a quotation mark behind it ends or begins one.
+        return self.escaped and ("\n" in line or ('"' in line and _QUOTE.search(line) is not None))
 
     def size(self, start: int, end: int) -> int:
         """Characters of the lines, with what stands between them and the next."""
@@ -198,6 +202,7 @@ def _shown(text: _Text, subject: Subject, room: int, layout: Layout) -> set[int]
     left = float(room)
     for wanted, part, extra in (
         (reversed(free), layout.tail, 0),
+        (free, layout.head, 0),
         (trouble, layout.trouble, STANDS_FOR),
         (named, layout.outline, STANDS_FOR),
     ):
@@ -226,28 +231,22 @@ def _trouble(text: _Text) -> list[int]:
     return [n for at in [*found[-1:], *found[:-1]] for n in (at, at - 1, at + 1)]
 
 
-def _gaps(text: _Text, shown: set[int]) -> Iterator[tuple[int, int]]:
-    """The runs of lines that are not shown. A line that is too long is a run of its own."""
-    start: int | None = None
-    for n in range(len(text.raw) + 1):
-        ends = n == len(text.raw) or n in shown
-        long = not ends and len(text.raw[n]) > LONGEST_LINE
-        if start is not None and (ends or long):
+def _gaps(lines: int, shown: set[int]) -> Iterator[tuple[int, int]]:
+    """The runs of lines that are not shown, end excluded."""
+    start = 0
+    for n in [*sorted(shown), lines]:
+        if n > start:
             yield start, n
-            start = None
-        if long:
-            yield n, n + 1
-        elif not ends and start is None:
-            start = n
+        start = n + 1
 
 
-def _marker(text: _Text, page: str, start: int, end: int, again: str) -> str:
+def _marker(text: _Text, page: str, start: int, end: int) -> str:
+    """What stands for a run of lines, without its end."""
     lines = text.raw[start:end]
     size = sum(len(line.encode("utf-8", "surrogatepass")) for line in lines) + end - start - 1
     first, last = text.numbers[start], text.numbers[end - 1]
     where = f"lines {first}-{last}" if last > first else f"line {first}"
     begins = ""
-    if len(lines) == 1 and len(lines[0]) > LONGEST_LINE:
-        begins = f", which begins `{text.content[start][:BEGINNING]}`"
-    told = f"; an exact copy is kept, {again}" if again else ""
-    return f"{PREFIX}{page}: {where} ({size:,} bytes) left out{begins}{told}]"
+    if len(lines[0]) > LONGEST_LINE:
+        begins = f", which begin{'s' * (first == last)} `{text.content[start][:BEGINNING]}`"
+    return f"{PREFIX}{page}: {where} ({size:,} bytes) left out{begins}"

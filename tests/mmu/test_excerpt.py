@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addon.mmu.excerpt import LONGEST_LINE, RECALLABLE, Excerpt, Layout, Shows, excerpt, shows
@@ -20,7 +20,7 @@ PAGE = "3fa9" * 6
 FILE = subject("Read", {"file_path": "src/app.py"})
 RUN = subject("Bash", {"command": "make all"})
 LOG = [f"step {n} fine and dandy as always" for n in range(1000)]
-CODE = [line for n in range(75) for line in (f"class Thing{n}:", *(f"    x{n}_{k} = compute({k})" for k in range(12)))]
+CODE = [line for n in range(75) for line in (f"class Thing{n}:", *(f"    x{n}_{k} = compute({k})" for k in range(14)))]
 
 _GAP = re.compile(rf"\[mmu page {PAGE}: lines? (\d+)(?:-(\d+))? \(")
 
@@ -85,7 +85,9 @@ def test_a_files_ranges_are_told_in_its_own_numbers() -> None:
 
 def test_a_files_outline_is_shown_between_head_and_tail() -> None:
     found = made(FILE, "\n".join(with_numbers(CODE)), layout=Layout(0.1, 0.1, 0, 0.8))
-    middle = [line for line in found.text.split("\n")[15:-15] if not line.startswith("[mmu page")]
+    shown = found.text.split("\n")
+    marks = [n for n, line in enumerate(shown) if line.startswith("[mmu page")]
+    middle = [line for line in shown[marks[0] : marks[-1]] if not line.startswith("[mmu page")]
     assert len(middle) > 10
     assert all("\tclass Thing" in line for line in middle)
 
@@ -122,11 +124,21 @@ def test_a_line_that_is_too_long_shows_how_it_begins() -> None:
     assert made(RUN, '{"a": "' + "y" * 9000 + '"}').lines == 1
 
 
-def test_long_lines_are_left_out_one_by_one() -> None:
-    text = "\n".join(["a", "b" * (LONGEST_LINE + 900), "c" * (LONGEST_LINE + 900), "d"])
-    found = made(RUN, text, room=100)
-    assert found.gaps == ((1, 2), (2, 3))
+def test_of_many_long_lines_only_the_first_says_how_it_begins() -> None:
+    text = "\n".join(["a", *(f"{n}. " + "b" * (LONGEST_LINE + 900) for n in range(10, 60)), "d"])
+    found = made(RUN, text)
+    assert found.gaps == ((1, 51),)
+    assert "left out, which begin `10. bbb" in found.text
+    assert len(found.text) < 1000
     assert put_back(found.text, text) == text
+
+
+def test_neighbouring_names_do_not_fill_more_than_the_room() -> None:
+    lines = [line for n in range(200) for line in (f"class Thing{n}:", *(f"    x{k} = {n}" for k in range(16)))]
+    text = "\n".join(with_numbers(lines))
+    found = made(FILE, text)
+    assert len(found.gaps) > 3
+    assert len(found.text) < 6000
 
 
 def test_a_line_that_no_recall_could_bring_back_stays() -> None:
@@ -150,6 +162,12 @@ def test_a_result_in_json_stays_json_and_its_ranges_can_be_asked_for() -> None:
         assert shown[-1] == lines[-1]
         assert any(line.startswith(f"[mmu page {PAGE}: lines ") for line in shown)
         assert put_back(found.text, text) == text
+
+
+def test_how_a_line_begins_is_spelled_so_that_json_stays_json() -> None:
+    text = cline(["a", "b", "x" + "\\" * 3000, *LOG])
+    (only,) = json.loads(made(RUN, text, layout=Layout(0, 1, 0, 0)).text)
+    assert any("which begin" in line for line in only["result"].split("\n"))
 
 
 def test_the_pieces_of_json_between_two_strings_stay() -> None:
@@ -195,7 +213,7 @@ LINE = st.one_of(
     st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=60),
     st.integers(900, 2500).map(lambda n: "z" * n),
 )
-TEXT = st.lists(LINE, min_size=1, max_size=40).flatmap(
+TEXT = st.lists(LINE, min_size=1, max_size=20).flatmap(
     lambda block: st.integers(1, 12).map(lambda times: [line for _ in range(times) for line in block])
 )
 WRAP = st.sampled_from(["plain", "numbered", "tagged", "json", "json numbered"])
@@ -212,6 +230,7 @@ def written(how: str, lines: list[str]) -> str:
     return cline(with_numbers(lines, mark=" | ")) if how == "json numbered" else "\n".join(lines)
 
 
+@settings(deadline=None)
 @given(TEXT, WRAP, st.sampled_from([FILE, RUN]), st.integers(0, 8000), SHARES)
 def test_ranges_and_lines_tile_the_text(
     lines: list[str], how: str, about: Subject, room: int, shares: tuple[float, float, float]
@@ -230,7 +249,9 @@ def test_ranges_and_lines_tile_the_text(
     for start, end in found.gaps:
         assert at <= start < end
         pieces += [next(rest) for _ in range(start - at)]
-        assert next(rest).startswith("[mmu page ")
+        marker = next(rest)
+        assert marker.startswith("[mmu page ")
+        assert start == found.gaps[0][0] or len(marker) < sum(len(line) + len(between) for line in raw[start:end])
         pieces += raw[start:end]
         at = end
     assert pieces + list(rest) == raw
