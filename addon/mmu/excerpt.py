@@ -98,9 +98,9 @@ LAYOUTS: Mapping[Shows, Layout] = {
     Shows.OUTPUT: Layout(head=0.45, tail=0.45, trouble=0.1, outline=0.0),
 }
 """Measured on recorded sessions (`benchmarks/excerpts.py`). Of a file, edits go on to quote the tail more and other
-calls the head, and no layout holds many more of the quoted lines than it shows of the text. Outputs are quoted so seldom
-that no layout is clearly the best. What trouble and outline take away is less than these differ by, and they tell the
-model what to ask for."""
+calls the head, and no layout holds many more of the quoted lines than it shows of the text. Outputs are quoted so
+seldom that no layout is clearly the best. What trouble and outline take away is less than these differ by, and they
+tell the model what to ask for."""
 
 
 @dataclass(frozen=True, slots=True)
