@@ -32,7 +32,7 @@ LOOKBACK = 20
 CALL = 150
 """Tokens of an answer that is a recall and nothing else."""
 
-MARGIN = 1.5
+MARGIN = 2
 """By how much what is earned must exceed what it costs."""
 
 

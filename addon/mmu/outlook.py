@@ -21,7 +21,7 @@ from addon.mmu.view import View
 CREDIT = "credit"
 """What a line's state calls the dollars that it has saved so far."""
 
-MOST_REMAINING = 300.0
+MOST_REMAINING = 30.0
 
 
 def credit(view: View | None) -> float:
