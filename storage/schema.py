@@ -111,6 +111,17 @@ ledger = Table(
     PrimaryKeyConstraint("day", "conversation"),
 )
 
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "scope", "name"),
+)
+
 # oldest first; the last one is what this code reads and writes
 REVISIONS = ("0001", "0002", "0003", "0004")
 
