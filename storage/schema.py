@@ -123,7 +123,7 @@ tallies = Table(
 )
 
 # oldest first; the last one is what this code reads and writes
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 def revision(connection: Connection) -> str | None:
