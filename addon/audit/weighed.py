@@ -1,0 +1,57 @@
+"""A request as units for the simulated cache: head, tools, instructions, messages, in the provider's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from addon.audit.recorded import counted
+from addon.audit.scaled import Scale
+from addon.audit.simulated import Units
+from addon.audit.woven import deferred
+from addon.mmu.tokens import Counter
+from addon.wire.conversation import Conversation, Message, text_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    units: Units
+    head: int
+    """How many units stand before the messages."""
+    tools: tuple[tuple[int, str], ...]
+    """Which of them are tools, and their names."""
+
+    @property
+    def head_tokens(self) -> int:
+        return sum(tokens for _, tokens in self.units[: self.head])
+
+
+class Scales:
+    """Weighs the requests of a session, each message once."""
+
+    def __init__(self, counter: Counter, scale: Scale) -> None:
+        self._counter, self.scale = counter, scale
+        self._messages: dict[bytes, int] = {}
+
+    def weigh(self, conversation: Conversation) -> Prompt:
+        """Reasoning, images and documents weigh nothing, as elsewhere."""
+        units: list[tuple[Hashable, int]] = [("head", self.scale.head)] if self.scale.head else []
+        tools: list[tuple[int, str]] = []
+        for tool in conversation.tools:
+            text = conversation.text[tool.start : tool.end]
+            if not deferred(text):
+                digest = text_digest(text)
+                tools.append((len(units), tool.name))
+                units.append((digest, self.scale(self._counter.count(text, digest))))
+        for block in conversation.instructions:
+            units.append((block.digest, self.scale(self._counter.count(block.text, block.digest))))
+        head = len(units)
+        units += [(m.digest, self._message(conversation, m)) for m in conversation.messages]
+        return Prompt(units, head, tuple(tools))
+
+    def _message(self, conversation: Conversation, message: Message) -> int:
+        tokens = self._messages.get(message.digest)
+        if tokens is None:
+            tokens = self.scale(counted(conversation.text, message, self._counter).weight)
+            self._messages[message.digest] = tokens
+        return tokens
