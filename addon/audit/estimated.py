@@ -6,13 +6,13 @@ tools and behind the last message, for five minutes, where the API leaves that t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 
 from addon.audit import codex
 from addon.audit.recorded import Request, Session
 from addon.audit.scaled import Scale
-from addon.audit.simulated import SHORT, UNASKED, Cache
+from addon.audit.simulated import SHORT, UNASKED, Cache, Unit
 from addon.mmu.price import Rates
 from addon.wire import anthropic
 from addon.wire.usage import Usage
@@ -24,9 +24,9 @@ def estimates(session: Session, scale: Scale, price: Callable[[Request], Rates])
     cache, now = Cache(), 0.0
     for line, request in session.in_order():
         now = max(now, request.at or 0.0)
-        units: list[tuple[Hashable, int]] = [(request.head.digest, scale.head + scale(request.head.weight))]
+        units = [Unit(request.head.digest, scale.head + scale(request.head.weight))]
         # Lines share the turns that they have in common.
-        units += [(id(turn), scale(turn.weight)) for turn in line.turns[: request.turns]]
+        units += [Unit(id(turn), scale(turn.weight), len(turn.message.blocks)) for turn in line.turns[: request.turns]]
         asks = request.sent.api is anthropic if request.sent is not None else session.client != codex.CLIENT
         ends = (0, len(units) - 1) if asks else range(len(units))
         marks = dict.fromkeys(ends, SHORT if asks else UNASKED)

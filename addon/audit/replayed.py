@@ -223,8 +223,8 @@ def replay(
                     came.head + message: scales.scale(tokens)
                     for message, tokens in hindsight.absent(page_table(sent), fates[asked.line]).items()
                 }
-                gone |= {at: came.units[at][1] for at, tool in came.tools if tool not in used}
-                less = hindsight.without(split, [size for _, size in came.units], gone)
+                gone |= {at: came.units[at].tokens for at, tool in came.tools if tool not in used}
+                less = hindsight.without(split, [unit.tokens for unit in came.units], gone)
                 less = replace(wishes.told(less), output=output)
                 bound.tokens += less.prompt
                 bound.dollars += rates.cost(less) if rates.known else 0.0

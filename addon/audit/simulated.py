@@ -5,14 +5,18 @@ tokens. A prefix is cached where it once ended at a *mark*, for as long as the m
 longest prefix that it shares with a live entry; what it has from there to its last mark is written, the rest is fresh.
 Reading keeps an entry alive for its lifetime again. A prefix shorter than the model's minimum is not cached.
 
-Where a provider caches unasked, every unit ends at a mark. Not simulated: that Anthropic looks back no more than 20
-blocks for an entry, that others cache in steps of tokens within a message, that entries may live longer than promised.
+A mark finds an entry no more than 20 blocks before it (Anthropic, "Prompt caching"), which is what makes it dear to
+change an old message. Where a provider caches unasked, every unit ends at a mark, so that every one finds its own.
+
+Not simulated: marks within a message (they stand at its end here), the steps of tokens in which others cache, and
+entries that live longer than promised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from addon.wire import anthropic
 from addon.wire.api import Api
@@ -20,8 +24,19 @@ from addon.wire.conversation import Conversation
 from addon.wire.retention import DAY, HOUR
 from addon.wire.usage import Usage
 
-type Units = Sequence[tuple[Hashable, int]]
-"""Key and tokens of each unit of a prompt, in order."""
+LOOKBACK = 20
+"""Blocks up to which a mark looks for an entry, its own counted."""
+
+
+class Unit(NamedTuple):
+    """A part of a prompt."""
+
+    key: Hashable
+    tokens: int
+    blocks: int = 1
+
+
+type Units = Sequence[Unit]
 
 SHORT = 300.0
 """Seconds for which is cached where nothing else is known."""
@@ -52,7 +67,7 @@ class Cache:
         path, upto = self._path(model, units)
         marks = {at: ttl for at, ttl in marks.items() if upto[at] >= minimum}
         last = max(marks, default=-1)
-        hit = next((at for at in range(last, -1, -1) if self._live(path[at], now)), -1)
+        hit = self._found(path, units, marks, now)
         for node in path[: hit + 1]:
             if (entry := self._live(node, now)) is not None:
                 entry.expires = now + entry.lifetime
@@ -71,6 +86,18 @@ class Cache:
             path, _ = self._path(model, units)
             self._entries[path[-1]] = _Entry(now + ttl, ttl)
 
+    def _found(self, path: list[int], units: Units, marks: Mapping[int, float], now: float) -> int:
+        """The last unit of the longest prefix that is read, -1 for none."""
+        for mark in sorted(marks, reverse=True):
+            back = 0
+            for at in range(mark, -1, -1):
+                if self._live(path[at], now) is not None:
+                    return at
+                back += units[at].blocks
+                if back >= LOOKBACK:
+                    break
+        return -1
+
     def _live(self, node: int, now: float) -> _Entry | None:
         entry = self._entries.get(node)
         return entry if entry is not None and entry.expires > now else None
@@ -79,10 +106,10 @@ class Cache:
         """For each unit the number of the prefix that ends with it, and its tokens."""
         path, upto, total = list[int](), list[int](), 0
         at: Hashable = model
-        for key, tokens in units:
-            at = self._nodes.setdefault((at, key), len(self._nodes))
+        for unit in units:
+            at = self._nodes.setdefault((at, unit.key), len(self._nodes))
             path.append(at)
-            upto.append(total := total + tokens)
+            upto.append(total := total + unit.tokens)
         return path, upto
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from addon.audit.recorded import counted
 from addon.audit.scaled import Scale
-from addon.audit.simulated import Units
+from addon.audit.simulated import Unit, Units
 from addon.audit.woven import deferred
 from addon.mmu.tokens import Counter
 from addon.wire.conversation import Conversation, Message, text_digest
@@ -23,7 +22,7 @@ class Prompt:
 
     @property
     def head_tokens(self) -> int:
-        return sum(tokens for _, tokens in self.units[: self.head])
+        return sum(unit.tokens for unit in self.units[: self.head])
 
 
 class Scales:
@@ -35,18 +34,18 @@ class Scales:
 
     def weigh(self, conversation: Conversation) -> Prompt:
         """Reasoning, images and documents weigh nothing, as elsewhere."""
-        units: list[tuple[Hashable, int]] = [("head", self.scale.head)] if self.scale.head else []
+        units = [Unit("head", self.scale.head)] if self.scale.head else []
         tools: list[tuple[int, str]] = []
         for tool in conversation.tools:
             text = conversation.text[tool.start : tool.end]
             if not deferred(text):
                 digest = text_digest(text)
                 tools.append((len(units), tool.name))
-                units.append((digest, self.scale(self._counter.count(text, digest))))
+                units.append(Unit(digest, self.scale(self._counter.count(text, digest))))
         for block in conversation.instructions:
-            units.append((block.digest, self.scale(self._counter.count(block.text, block.digest))))
+            units.append(Unit(block.digest, self.scale(self._counter.count(block.text, block.digest))))
         head = len(units)
-        units += [(m.digest, self._message(conversation, m)) for m in conversation.messages]
+        units += [Unit(m.digest, self._message(conversation, m), len(m.blocks)) for m in conversation.messages]
         return Prompt(units, head, tuple(tools))
 
     def _message(self, conversation: Conversation, message: Message) -> int:
