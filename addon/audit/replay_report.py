@@ -38,9 +38,9 @@ def _arm(outcome: Outcome, name: str, remark: str) -> tuple[str, ...]:
     return (
         name if name != "auto" else "mitmmu",
         short(sums.tokens),
-        share(before.tokens - sums.tokens, before.tokens),
+        share(before.tokens - sums.tokens, before.tokens) if sums is not before else "",
         dollars(sums.dollars),
-        share(before.dollars - sums.dollars, before.dollars),
+        share(before.dollars - sums.dollars, before.dollars) if sums is not before else "",
         remark,
     )
 
@@ -63,7 +63,7 @@ def table(
     head = (f"{len(rows)} sessions, {total.requests} requests", "tokens", "saved", "dollars", "saved", "")
     out = aligned([head, *(_arm(total, name, remark) for name, remark in arms)], left=(0, 5))
     out += ["", *_doubts(total, rows)]
-    worst = min(rows, key=lambda row: row.outcome.saved(policy))
+    worst = min(rows, key=lambda row: (row.outcome.saved(policy), _saved(row.outcome, policy)))
     out.append(f"Worst session: {_loss(worst.outcome, policy)}, {worst.title}.")
     if top:
         ordered = sorted(rows, key=lambda row: (-row.outcome.arms[UNTOUCHED].dollars, -row.outcome.requests))

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from addon.audit import hindsight, rebuilt
 from addon.audit.rebuilt import Asked
 from addon.audit.recorded import Readings, Request, Session
 from addon.audit.scaled import scale
-from addon.audit.simulated import SHORT, Asking, Cache, asking
+from addon.audit.simulated import SHORT, Asking, Cache, Units, asking
 from addon.audit.waste import called, repeats
 from addon.audit.weighed import Prompt, Scales
 from addon.mmu.evict import Policy
@@ -40,7 +41,7 @@ UNTOUCHED, HINDSIGHT = "untouched", "hindsight"
 """Names of the arms that are always there."""
 
 SHARE = 0.9
-"""Of a head that the recorded request must have read, so that somebody else has kept all of it warm."""
+"""Of a beginning that the recorded request must have read, so that somebody else has kept all of it warm."""
 
 
 @dataclass(slots=True)
@@ -205,14 +206,12 @@ def replay(
             return asking(asked.api, sent, prompt.head, caches=caches, whole=session.declared)
 
         wished = ask(asked.conversation, came)
-        kept = recorded.usage is not None and 0 < SHARE * came.head_tokens <= recorded.usage.read
+        kept = _kept_by_others(asked, came, first=number == 0) if wished.marks else []
         for name, arm in arms.items():
             sent, made = arm.send(asked, now)
             prompt = came if sent is asked.conversation else scales.weigh(sent)
             wishes = wished if sent is asked.conversation else ask(sent, prompt)
-            if kept and wished.marks:
-                ttl = max(wished.marks.values(), default=SHORT)
-                arm.cache.warm(recorded.model, came.units[: came.head], now, ttl)
+            arm.cache.warm(recorded.model, kept, now, max(wished.marks.values(), default=SHORT))
             split = arm.cache.serve(recorded.model, prompt.units, wishes.marks, now, rates.minimum)
             usage = replace(wishes.told(split), output=output)
             arm.book(usage, rates)
@@ -235,6 +234,15 @@ def replay(
         heard(number + 1)
     out.arms = {name: arm.sums for name, arm in arms.items()} | {HINDSIGHT: bound}
     return out
+
+
+def _kept_by_others(asked: Asked, came: Prompt, *, first: bool) -> Units:
+    """The beginning of a prompt that other sessions keep warm, as far as the report shows it: the head; of a session's
+    first request, which may go on with another session, all that was read."""
+    read = asked.recorded.usage.read if asked.recorded.usage is not None else 0
+    upto = [*accumulate(unit.tokens for unit in came.units)]
+    ends = len(upto) if first else came.head
+    return came.units[: next((n + 1 for n in reversed(range(ends)) if 0 < SHARE * upto[n] <= read), 0)]
 
 
 def _output(session: Session, asked: Asked, scales: Scales) -> int:

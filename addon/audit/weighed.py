@@ -20,10 +20,6 @@ class Prompt:
     tools: tuple[tuple[int, str], ...]
     """Which of them are tools, and their names."""
 
-    @property
-    def head_tokens(self) -> int:
-        return sum(unit.tokens for unit in self.units[: self.head])
-
 
 class Scales:
     """Weighs the requests of a session, each message once."""
