@@ -61,7 +61,7 @@ def _take(weaver: Weaver, flow: http.HTTPFlow, skipped: Tally[str]) -> None:
         at=request.timestamp_start,
         usage=_usage(api, answer),
         answered=called([tool.name for tool in conversation.tools], answer),
-        url=f"{request.scheme}://{request.pretty_host}{path}",
+        url=f"https://{request.pretty_host}{path}",
         purpose=told.purpose,
     )
 

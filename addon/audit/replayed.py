@@ -200,7 +200,8 @@ def replay(
         out.unpriced += not rates.known
         out.untimed += recorded.at is None
         output = _output(session, asked, scales)
-        came = scales.weigh(asked.conversation)
+        head = recorded.head.weight if recorded.sent is None else 0
+        came = scales.weigh(asked.conversation, head)
 
         def ask(sent: Conversation, prompt: Prompt, asked: Asked = asked) -> Asking:
             return asking(asked.api, sent, prompt.head, caches=caches, whole=session.declared)
@@ -209,7 +210,7 @@ def replay(
         kept = _kept_by_others(asked, came, first=number == 0) if wished.marks else []
         for name, arm in arms.items():
             sent, made = arm.send(asked, now)
-            prompt = came if sent is asked.conversation else scales.weigh(sent)
+            prompt = came if sent is asked.conversation else scales.weigh(sent, head)
             wishes = wished if sent is asked.conversation else ask(sent, prompt)
             arm.cache.warm(recorded.model, kept, now, max(wished.marks.values(), default=SHORT))
             split = arm.cache.serve(recorded.model, prompt.units, wishes.marks, now, rates.minimum)
@@ -240,9 +241,10 @@ def _kept_by_others(asked: Asked, came: Prompt, *, first: bool) -> Units:
     """The beginning of a prompt that other sessions keep warm, as far as the report shows it: the head; of a session's
     first request, which may go on with another session, all that was read."""
     read = asked.recorded.usage.read if asked.recorded.usage is not None else 0
-    upto = [*accumulate(unit.tokens for unit in came.units)]
-    ends = len(upto) if first else came.head
-    return came.units[: next((n + 1 for n in reversed(range(ends)) if 0 < SHARE * upto[n] <= read), 0)]
+    upto = [*accumulate((unit.tokens for unit in came.units), initial=0)]
+    ends = range(1, len(upto)) if first else (came.head,)
+    found = [end for end in ends if 0 < SHARE * upto[end] <= read]
+    return came.units[: min(found, key=lambda end: abs(upto[end] - read), default=0)]
 
 
 def _output(session: Session, asked: Asked, scales: Scales) -> int:

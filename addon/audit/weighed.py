@@ -28,9 +28,11 @@ class Scales:
         self._counter, self.scale = counter, scale
         self._messages: dict[bytes, int] = {}
 
-    def weigh(self, conversation: Conversation) -> Prompt:
-        """Reasoning, images and documents weigh nothing, as elsewhere."""
-        units = [Unit("head", self.scale.head)] if self.scale.head else []
+    def weigh(self, conversation: Conversation, known: int = 0) -> Prompt:
+        """Reasoning, images and documents weigh nothing, as elsewhere. `known`: tokens, in ours, of a head that was
+        recorded and does not stand in the body."""
+        before = self.scale.head + self.scale(known)
+        units = [Unit("head", before)] if before else []
         tools: list[tuple[int, str]] = []
         for tool in conversation.tools:
             text = conversation.text[tool.start : tool.end]

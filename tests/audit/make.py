@@ -35,6 +35,11 @@ def read(*paths: Path) -> tuple[list[Session], Tally[str]]:
     return list(Sources(counter(), skipped).sessions(files(paths))), skipped
 
 
+def keeping(*paths: Path) -> list[Session]:
+    """The sessions, with what a replay needs of them."""
+    return list(Sources(counter(), Tally(), keep=True).sessions(files(paths)))
+
+
 def measured(session: Session) -> Figures:
     return measure(session, counter())
 
@@ -60,8 +65,9 @@ class Claude:
     def user(self, content: Any, **more: Any) -> str:
         return self.line("user", message={"role": "user", "content": content}, **more)
 
-    def says(self, identity: str, *blocks: Json, prompt: int = 0, **more: Any) -> str:
-        usage = {"input_tokens": 1, "cache_read_input_tokens": prompt - 1, "output_tokens": 1} if prompt else None
+    def says(self, identity: str, *blocks: Json, prompt: int = 0, usage: Json | None = None, **more: Any) -> str:
+        if prompt:
+            usage = {"input_tokens": 1, "cache_read_input_tokens": prompt - 1, "output_tokens": 1}
         message = {"id": identity, "role": "assistant", "model": "claude-opus-4-5", "content": list(blocks)}
         return self.line("assistant", message={**message, "usage": usage}, **more)
 
