@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from addon.audit.recorded import Session
 from addon.audit.sources import Sources, files
 from addon.audit.waste import Figures, measure
@@ -38,6 +40,10 @@ def read(*paths: Path) -> tuple[list[Session], Tally[str]]:
 def keeping(*paths: Path) -> list[Session]:
     """The sessions, with what a replay needs of them."""
     return list(Sources(counter(), Tally(), keep=True).sessions(files(paths)))
+
+
+def near(amount: float) -> Any:
+    return pytest.approx(amount)
 
 
 def measured(session: Session) -> Figures:
