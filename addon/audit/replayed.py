@@ -56,6 +56,11 @@ class Sums:
     evictions: int = 0
     faults: int = 0
 
+    def book(self, usage: Usage, rates: Rates) -> None:
+        """A request more."""
+        self.tokens += usage.prompt
+        self.dollars += rates.cost(usage) if rates.known else 0.0
+
     def add(self, other: Sums) -> None:
         self.tokens += other.tokens
         self.dollars += other.dollars
@@ -165,9 +170,21 @@ class _Arm:
             self.sums.faults += len(made.faults)
         return sent, made
 
-    def book(self, usage: Usage, rates: Rates) -> None:
-        self.sums.tokens += usage.prompt
-        self.sums.dollars += rates.cost(usage) if rates.known else 0.0
+
+class _Future:
+    """What will have become of everything in a session."""
+
+    def __init__(self, session: Session, counter: Counter, scales: Scales) -> None:
+        repeated = {block: sum(tokens) for block, tokens in repeats(session, counter).items()}
+        self._fates = [hindsight.fates(line, repeated, counter) for line in session.lines]
+        self._called, self._scale = called(session), scales.scale
+
+    def least(self, asked: Asked, came: Prompt, split: Usage) -> Usage:
+        """The bill of an untouched request, without what is not needed in it."""
+        absent = hindsight.absent(page_table(asked.conversation), self._fates[asked.line])
+        gone = {came.head + message: self._scale(tokens) for message, tokens in absent.items()}
+        gone |= {at: came.units[at].tokens for at, tool in came.tools if tool not in self._called}
+        return hindsight.without(split, [unit.tokens for unit in came.units], gone)
 
 
 def replay(
@@ -185,10 +202,7 @@ def replay(
     scales = Scales(counter, scale(session))
     arms = {name: _Arm(_Memory(policy, counter, session.client)) for name, policy in policies.items()}
     arms = {UNTOUCHED: _Arm(None), **arms}
-    bound = Sums()
-    repeated = {block: sum(tokens) for block, tokens in repeats(session, counter).items()}
-    fates = [hindsight.fates(line, repeated, counter) for line in session.lines]
-    used = called(session)
+    bound, future = Sums(), _Future(session, counter, scales)
     reports = [r.usage for line in session.lines for r in line.requests if r.usage is not None]
     caches = not reports or any(each.prompt > each.fresh for each in reports)
     now = 0.0
@@ -215,19 +229,12 @@ def replay(
             arm.cache.warm(recorded.model, kept, now, max(wished.marks.values(), default=SHORT))
             split = arm.cache.serve(recorded.model, prompt.units, wishes.marks, now, rates.minimum)
             usage = replace(wishes.told(split), output=output)
-            arm.book(usage, rates)
+            arm.sums.book(usage, rates)
             if arm.memory is not None and made is not None:
                 arm.memory.answered(made, usage)
             if name == UNTOUCHED:
-                gone = {
-                    came.head + message: scales.scale(tokens)
-                    for message, tokens in hindsight.absent(page_table(sent), fates[asked.line]).items()
-                }
-                gone |= {at: came.units[at].tokens for at, tool in came.tools if tool not in used}
-                less = hindsight.without(split, [unit.tokens for unit in came.units], gone)
-                less = replace(wishes.told(less), output=output)
-                bound.tokens += less.prompt
-                bound.dollars += rates.cost(less) if rates.known else 0.0
+                least = future.least(asked, came, split)
+                bound.book(replace(wishes.told(least), output=output), rates)
                 if rates.known and recorded.usage is not None:
                     out.reported += 1
                     out.recorded += rates.cost(recorded.usage)

@@ -9,6 +9,7 @@ from typing import Any
 
 from addon.audit.rebuilt import requests
 from addon.audit.recorded import Session, pack, unpack
+from addon.wire.clients import Purpose
 from tests.audit.make import Claude, Json, call, keeping, text, write
 from tests.audit.test_bodies import grown
 from tests.audit.test_codex import BEGIN, rollout, said
@@ -53,10 +54,13 @@ def test_interleaved_lines_are_sent_in_their_order(tmp_path: Path) -> None:
 
 def test_flows_are_sent_as_they_were_and_where(tmp_path: Path) -> None:
     flows = conversation()
+    for flow in flows:
+        flow.request.headers["x-claude-code-request-class"] = "compaction"
     [session] = keeping(write_flows(tmp_path / "f", *flows))
     assert bodies(session) == [json.loads(flow.request.content or b"") for flow in flows]
     [first, _] = [request for _, request in session.in_order()]
     assert first.sent is not None
+    assert first.sent.purpose is Purpose.COMPACTION
     assert first.sent.url == "https://api.anthropic.com/v1/messages"
 
 

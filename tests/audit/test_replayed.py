@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,19 @@ from typing import Any
 
 import pytest
 
+from addon.audit import replayed
 from addon.audit.hindsight import without
+from addon.audit.rebuilt import requests
 from addon.audit.recorded import Request, Session
 from addon.audit.replayed import HINDSIGHT, UNTOUCHED, Outcome, Sums, replay
 from addon.mmu.evict import Policy
+from addon.mmu.plan import Plan
+from addon.mmu.plan import plan as planner
 from addon.mmu.price import Rates
+from addon.wire.clients import Purpose
+from addon.wire.conversation import Conversation
 from addon.wire.usage import Usage
-from tests.audit.make import Claude, call, counter, keeping, near, text, write
+from tests.audit.make import Claude, Json, call, counter, keeping, near, text, write
 from tests.audit.test_bodies import grown
 from tests.audit.test_codex import BEGIN, rollout
 from tests.audit.test_flows import asked, usage
@@ -151,6 +158,84 @@ def test_a_provider_that_was_seen_to_cache_nothing(tmp_path: Path) -> None:
     log.says("m2", text(""), usage={"input_tokens": 1050, "output_tokens": 0})
     [session] = keeping(write(tmp_path / "s.jsonl", log.lines))
     assert bill(played(session).arms[UNTOUCHED]) == (2050, 2050.0)
+
+
+def test_the_planner_hears_that_nothing_is_cached(tmp_path: Path) -> None:
+    """Then every token is paid for on every turn, and what is old may leave at any time."""
+    talk: list[Json] = [{"role": "user", "content": "¤" * 9000}]
+    sent = [{"model": "unheard-of", "messages": [*talk]}]
+    for n in range(6):
+        function = {"name": "Bash", "arguments": json.dumps({"command": f"make {n}"})}
+        calls = [{"id": f"t{n}", "type": "function", "function": function}]
+        talk.append({"role": "assistant", "content": None, "tool_calls": calls})
+        talk.append({"role": "tool", "tool_call_id": f"t{n}", "content": "ok" if n else OUTPUT})
+        sent.append({"model": "unheard-of", "messages": [*talk]})
+    [session] = keeping(write(tmp_path / "b.jsonl", sent))
+    assert played(session).arms["auto"].evictions == 0
+    for _, request in session.in_order():
+        request.usage = Usage(fresh=9000)
+    assert played(session).arms["auto"].evictions == 1
+
+
+def test_a_session_that_goes_on_with_another(tmp_path: Path) -> None:
+    log = Claude()
+    log.user("¤" * 1000)
+    log.says("m1", text(""), usage={"input_tokens": 0, "cache_creation_input_tokens": 1000})
+    write(tmp_path / "a.jsonl", log.lines)
+    log.user("¤" * 100)
+    log.says("m2", text(""), usage={"cache_read_input_tokens": 1000, "cache_creation_input_tokens": 100})
+    write(tmp_path / "b.jsonl", log.lines)
+    [_, resumed] = keeping(tmp_path)
+    assert bill(played(resumed).arms[UNTOUCHED]) == (1100, 0.1 * 1000 + 1.25 * 100)
+
+
+def as_bodies(session: Session, folder: Path) -> Session:
+    """The same requests, recorded as bodies, with their times."""
+    bodies = [json.loads(each.conversation.text) for each in requests(session)]
+    [again] = keeping(write(folder / "bodies.jsonl", bodies))
+    for (_, one), (_, other) in zip(session.in_order(), again.in_order(), strict=True):
+        other.at = one.at
+    return again
+
+
+@pytest.mark.parametrize(
+    ("purpose", "evictions"), [(Purpose.MAIN, 1), (Purpose.COMPACTION, 0), (Purpose.AUXILIARY, 0)]
+)
+def test_a_request_for_a_summary_is_no_moment_to_evict(purpose: Purpose, evictions: int, tmp_path: Path) -> None:
+    session = as_bodies(pausing(tmp_path), tmp_path)
+    for _, request in session.in_order()[5:]:
+        assert request.sent is not None
+        request.sent = replace(request.sent, purpose=purpose)
+    outcome = played(session)
+    assert outcome.arms["auto"].evictions == evictions
+    assert outcome.arms[UNTOUCHED].tokens == 1000 + 4 * 3000 + 2 * 3001
+
+
+def test_what_stands_beside_a_conversation_is_no_beginning_of_one(tmp_path: Path) -> None:
+    session = as_bodies(pausing(tmp_path), tmp_path)
+    [(_, first), *_] = session.in_order()
+    assert first.sent is not None
+    first.sent = replace(first.sent, purpose=Purpose.AUXILIARY)
+    planned: list[str] = []
+
+    def plan(conversation: Conversation, *given: Any, **more: Any) -> Plan:
+        planned.append(conversation.text)
+        return planner(conversation, *given, **more)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(replayed, "plan", plan)
+        replay(session, counter(), {"auto": AUTO}, lambda _: RATES)
+    assert len(planned) == 6
+
+
+def test_a_rewrite_that_breaks_a_rule_does_not_go_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rewrite(conversation: Conversation, *_: object) -> bytes:
+        body = json.loads(conversation.text)
+        return json.dumps({**body, "messages": body["messages"][1:]}).encode()
+
+    monkeypatch.setattr(replayed, "rewrite", rewrite)
+    arms = played(pausing(tmp_path)).arms
+    assert arms["auto"] == arms[UNTOUCHED]
 
 
 def test_tools_that_are_never_called(tmp_path: Path) -> None:
