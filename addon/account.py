@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -13,10 +12,12 @@ from mitmproxy import http
 from addon import vocabulary
 from addon.call import Call
 from addon.keeper import Keeper, Memory
-from addon.mmu.ledger import STATE, Action, Entry, Part, Scale, Weight, bill, measured, remembered, standing, weigh
+from addon.mmu.books import Books
+from addon.mmu.ledger import STATE, Action, Entry, Scale, Weight, remembered, standing, weigh
+from addon.mmu.outlook import CREDIT
 from addon.mmu.plan import told
 from addon.mmu.price import Listed, Override, Rates, library, rates
-from addon.mmu.tokens import Counter, calibrate
+from addon.mmu.tokens import Counter
 from addon.mmu.view import Change
 from addon.watch import flowlist
 from addon.watch.metrics import Metrics
@@ -33,8 +34,6 @@ _COUNTED = (
     ("mmu_collapses_total", Change.COLLAPSE),
 )
 
-PAGES = 8192
-"""Pages whose weight is kept in mind; of others the model's pages in general speak."""
 RATES = 256
 """Models whose prices are kept in mind."""
 
@@ -47,10 +46,7 @@ class Accounts:
         self.counter = counter
         self.keeper = keeper
         self._own: tuple[Override, ...] = ()
-        self._factors: dict[str, tuple[float, int]] = {}
-        self._scales: dict[str, Scale] = {}
-        self._pages: OrderedDict[tuple[str, str], float] = OrderedDict()
-        """The provider's tokens over ours, by model and page."""
+        self._books = Books()
         self._table: asyncio.Future[Listed | None] | None = None
         self._rates: dict[tuple[str, str, date], Rates] = {}
 
@@ -59,10 +55,10 @@ class Accounts:
         if isinstance(self.keeper, Keeper):
             for model, fact in (await self.keeper.hierarchy.facts("calibration")).items():
                 if isinstance(fact, list) and len(fact) == 2:
-                    self._factors[model] = float(str(fact[0])), int(str(fact[1]))
+                    self._books.factors[model] = float(str(fact[0])), int(str(fact[1]))
             for model, fact in (await self.keeper.hierarchy.facts("scale")).items():
                 if isinstance(fact, list) and len(fact) == 2:
-                    self._scales[model] = Scale(float(str(fact[0])), float(str(fact[1])))
+                    self._books.scales[model] = Scale(float(str(fact[0])), float(str(fact[1])))
 
     def sent(self, call: Call, received: int, sent: int) -> None:
         """Count a request that leaves; sizes of its body as it came and as it goes, in bytes."""
@@ -155,19 +151,14 @@ class Accounts:
         name = call.name
         self.keeper.hierarchy.book(Booking(str(_day(call)), call.plan.view.id, name.tenant, name.project, sums))
 
-    def _scale(self, model: str, weight: Weight, found: tuple[int, int] | None) -> Scale:
-        """What is known of a model's tokens, with what was found out now."""
-        scale = self._scales.get(model, Scale())
-        if found is not None:
-            self._scales[model] = scale = scale.and_then(found)
-            for page in weight.arrived:
-                self._pages[model, page] = found[0] / found[1]
-                self._pages.move_to_end((model, page))
-            while len(self._pages) > PAGES:
-                self._pages.popitem(last=False)
-            if isinstance(self.keeper, Keeper):
-                self.keeper.hierarchy.learn("scale", model, [round(scale.theirs), round(scale.ours)])
-        return scale
+    def _remember(self, model: str) -> None:
+        if not isinstance(self.keeper, Keeper):
+            return
+        if model in self._books.factors:
+            factor, seen = self._books.factors[model]
+            self.keeper.hierarchy.learn("calibration", model, [round(factor, 4), seen])
+        if (scale := self._books.scales.get(model)) is not None:
+            self.keeper.hierarchy.learn("scale", model, [round(scale.theirs), round(scale.ours)])
 
     async def _weigh(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> dict[str, Any]:
         """Count tokens off the request's path, book what they cost, tell people what was saved, and calibrate the
@@ -182,25 +173,13 @@ class Accounts:
 
         weight = await asyncio.to_thread(work)
         model = call.conversation.model
-        factor, seen = self._factors.get(model, (1.0, 0))
-        if weight.exact:
-            factor = calibrate(factor, seen, weight.sent + (weight.saved if observing else 0), usage.prompt)
-            self._factors[model] = factor, seen + 1
-            if isinstance(self.keeper, Keeper):
-                self.keeper.hierarchy.learn("calibration", model, [round(factor, 4), seen + 1])
-        here = standing(call.conversation, call.plan, splices)
-        otherwise = self._scale(model, weight, None if observing else measured(weight, usage, here)).factor(factor)
-
-        def scale(part: Part) -> float:
-            known = (self._pages.get((model, page)) for page in part.pages)
-            return next((factor for factor in known if factor is not None), otherwise)
-
-        saved = round(sum(part.saved * scale(part) for part in weight.parts))
         price = self._price(flow, model, _day(call), listed)
         if observing:
-            entry = bill(Weight(weight.sent, weight.exact), usage, call.more, price)
+            entry, saved = self._books.watch(model, weight, usage, call.more, price)
         else:
-            entry = bill(weight, usage, call.more, price, here, scale)
+            here = standing(call.conversation, call.plan, splices)
+            entry, saved = self._books.enter(model, weight, usage, call.more, price, here)
+        self._remember(model)
         if observing:
             self.metrics.add("mmu_could_save_tokens_total", saved)
             flowlist.weigh(flow, sent=usage.prompt - saved, saved=saved)
@@ -212,7 +191,8 @@ class Accounts:
             self.metrics.add("mmu_untouched_dollars_total", entry.untouched, model=model)
             flowlist.cost(flow, billed=entry.billed, untouched=entry.untouched, known=entry.known)
         self._book(call, entry)
-        return {STATE: remembered(call.conversation, call.plan.line, usage, call.more, entry)}
+        credit = call.plan.view.state.get(CREDIT, 0.0) + (entry.untouched - entry.billed if entry.known else 0.0)
+        return {CREDIT: round(credit, 6), STATE: remembered(call.conversation, call.plan.line, usage, call.more, entry)}
 
 
 def _day(call: Call) -> date:

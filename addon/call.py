@@ -37,6 +37,8 @@ class Call:
     """The request as the client sent it; None where that is `conversation`."""
     offered: bool = False
     """Whether the recall tool stands in it."""
+    beside: bool = False
+    """Whether it only repeats its conversation, for a summary or a title."""
     relays: bool = False
     """Whether a recall in its response is answered there, unseen by the client."""
     transformed: bool = False

@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 
 from mitmproxy import ctx, http
@@ -24,6 +25,7 @@ from addon.account import Accounts
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
+from addon.learning import learn
 from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
 from addon.mmu.page import NAME
 from addon.mmu.tokens import Counter
@@ -316,6 +318,7 @@ class Mitmmu:
         if call is None or flow.response is None or self.pager is None:
             return
         del flow.mmu  # type: ignore[attr-defined]
+        self._learn(call)
         try:
             if call.rewritten and flow.response.status_code >= 400:
                 await recover(flow, call, self.pager)
@@ -356,9 +359,25 @@ class Mitmmu:
 
     def error(self, flow: http.HTTPFlow) -> None:
         call: Call | None = getattr(flow, "mmu", None)
-        if call is not None and call.usage is not None:
-            del flow.mmu  # type: ignore[attr-defined]
+        if call is None:
+            return
+        del flow.mmu  # type: ignore[attr-defined]
+        self._learn(call)
+        if call.usage is not None:
             self._book(flow, call, call.usage)  # cut short, but what was heard was billed
+
+    def _learn(self, call: Call) -> None:
+        assert self.pager is not None
+        keeper = self.pager.keeper
+
+        async def add() -> None:
+            try:
+                await learn(keeper, call)
+            except Exception:
+                self.metrics.add("mmu_failures_total", place="learn")
+                logger.exception("mitmmu: what a request shows could not be learned")
+
+        self._later(add())
 
     def _book(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         assert self.accounts is not None
@@ -372,6 +391,10 @@ class Mitmmu:
                 logger.exception("mitmmu: what a response reported could not be booked")
             logger.info(flow.comment)
 
-        task = asyncio.ensure_future(book())
+        self._later(book())
+
+    def _later(self, work: Coroutine[None, None, None]) -> None:
+        """Do something off any request's path."""
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 from addon import keyfile
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Splice, View
-from storage import records
+from storage import records, tallies
 from storage.records import Batch, Outcome, Stored
 from storage.tiers import Hierarchy
 
@@ -40,6 +40,8 @@ class Name:
     session: str = ""
     project: str = ""
     client: str = ""
+    sub: bool = False
+    """Whether another agent has handed the work on."""
 
 
 def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str, path: str = "") -> str:
@@ -194,6 +196,14 @@ class Keeper:
         if news:
             _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})
 
+    async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
+        """What was counted in a scope. Raises StoreError."""
+        return await self.hierarchy.tallies(tenant, scope)
+
+    def tally(self, tenant: str, scope: str, amounts: Mapping[str, float]) -> None:
+        """Add to it."""
+        self.hierarchy.tally(tenant, scope, amounts)
+
     async def put_back(
         self, name: Name, view: View, splices: Sequence[Splice], seconds: float, state: Mapping[str, Any]
     ) -> Outcome:
@@ -231,6 +241,7 @@ class Memory:
     def __init__(self) -> None:
         self._latest: OrderedDict[str, tuple[str, View]] = OrderedDict()
         self._news: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._tallies: OrderedDict[tuple[str, str], dict[str, float]] = OrderedDict()
 
     async def known(self, name: Name) -> list[View]:
         """The tenant's lines observed lately."""
@@ -254,3 +265,12 @@ class Memory:
         """Remember what a response told of a line."""
         if news:
             _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})
+
+    async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
+        """What was counted in a scope."""
+        return dict(self._tallies.get((tenant, scope), {}))
+
+    def tally(self, tenant: str, scope: str, amounts: Mapping[str, float]) -> None:
+        """Add to it."""
+        held = self._tallies.get((tenant, scope), {})
+        _keep(self._tallies, (tenant, scope), tallies.faded(tallies.added(held, amounts)))

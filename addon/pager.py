@@ -16,6 +16,8 @@ from weakref import WeakValueDictionary
 
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
+from addon.learning import learned
+from addon.mmu.habits import Learned
 from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
@@ -102,6 +104,8 @@ class Request:
     settings: Settings
     compacting: bool
     offer: Offer | None
+    learned: Learned
+    """What is known of conversations like it."""
 
 
 class Pager:
@@ -146,15 +150,19 @@ class Pager:
             session=told.session and spelled + told.session,
             project=told.project,
             client=told.client,
+            sub=told.purpose is Purpose.SUBAGENT,
         )
         restores = relaying(api) is not None
         way = chosen(settings.recall, name.client, can_relay=can_relay and restores, restores=restores)
+        experience = await learned(self.keeper, name, STORE_SECONDS, self.metrics)
         lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
         async with lock:
             # What stands beside a conversation repeats it: it is sent as the provider knows it, and no more is done.
             compacting = told.purpose in (Purpose.COMPACTION, Purpose.AUXILIARY)
             offer = offered(api, conversation, way)
-            request = Request(api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer)
+            request = Request(
+                api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, experience
+            )
             return await self._commit(request, relays=way is Recall.RELAY)
 
     def _of(self, api: Api) -> Readings:
@@ -231,6 +239,7 @@ class Pager:
             answers=answers or {},
             client=request.client,
             offered=offered,
+            beside=request.compacting,
             relays=relays and offered,
             notes=notes,
         )

@@ -6,17 +6,23 @@ What is left out cannot change a decision: HTTP, headers, and the store (every p
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from addon.mmu.books import Books
 from addon.mmu.evict import Policy
-from addon.mmu.ledger import weigh
+from addon.mmu.ledger import STATE, remembered, standing, weigh
+from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
 from addon.mmu.plan import Plan, plan, rewrite, told
-from addon.mmu.tokens import Counter
+from addon.mmu.price import Rates
+from addon.mmu.tokens import Counter as Tokens
 from addon.mmu.view import View
 from addon.options import OPTIONS, Recall, read
 from addon.recall.offer import offered
-from addon.vocabulary import load
+from addon.vocabulary import load as vocabulary
 from addon.wire import anthropic
 from addon.wire.conversation import Conversation
 from addon.wire.rules import broken
@@ -25,7 +31,8 @@ from benchmarks.experiment import Options
 from benchmarks.measure import Measurement, Row, Served
 from benchmarks.meter import Meter
 from benchmarks.rebuild import Session, Turn, encode, rebuild
-from benchmarks.traces import Trace
+from benchmarks.traces import Trace, load
+from tests.upstream.models import model_of
 
 
 @dataclass(slots=True)
@@ -46,21 +53,28 @@ class Planner:
 
     session: Session
     policy: Policy
-    counter: Counter
+    counter: Tokens
+    rates: Rates
     untold: bool = False
     """Usage does not say for how long was written."""
     lines: dict[str, View] = field(default_factory=dict)
+    outlook: Outlook = UNKNOWN
+    conversation: Conversation = field(init=False)
+    books: Books = field(default_factory=Books)
+    untouched: float = 0.0
+    """Dollars that the ledger says the client's own requests would have cost."""
     faults: int = 0
     violations: list[str] = field(default_factory=list)
     reads: Reader = field(default_factory=Reader)
     rereads: Reader = field(default_factory=Reader)
 
-    def forward(self, body: bytes, now: float) -> tuple[bytes, Plan]:
+    def forward(self, body: bytes, now: float, *, head_warm: bool = True) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
-        return self.rewrite(self.reads(body), now)
+        return self.rewrite(self.reads(body), now, head_warm=head_warm)
 
-    def rewrite(self, conversation: Conversation, now: float) -> tuple[bytes, Plan]:
+    def rewrite(self, conversation: Conversation, now: float, *, head_warm: bool = True) -> tuple[bytes, Plan]:
         """What leaves in place of a request that has been read."""
+        outlook = replace(self.outlook, head_warm=head_warm, rates=self.rates)
         made = plan(
             conversation,
             list(self.lines.values()),
@@ -69,23 +83,53 @@ class Planner:
             self.counter.quick,
             f"line-{len(self.lines)}",
             offer=offered(anthropic, conversation, Recall.RELAY),
+            outlook=outlook,
         )
         sent = rewrite(conversation, made.table, made.splices)
         self.violations += broken(conversation, self.rereads(sent))
         self.lines[made.view.id] = made.view
         self.faults += len(made.faults)
-        self._count(conversation, made)
+        self.conversation = conversation
         return sent, made
 
     def answered(self, made: Plan, served: Served) -> None:
-        """Learn from the usage that the response reported."""
-        view = self.lines[made.view.id]
+        """Learn from the usage that the response reported, and book it, as the proxy does off the request's path."""
+        view, conversation = self.lines[made.view.id], self.conversation
         usage = Usage(served.fresh, served.read, served.written, served.written_hour, served.output, self.untold)
-        self.lines[view.id] = replace(view, state={**view.state, **told(view, usage)})
+        weight = weigh(conversation, made.table, made.splices, self.counter, seen=made.line.seen)
+        here = standing(conversation, made, made.splices)
+        entry, _ = self.books.enter(conversation.model, weight, usage, (), self.rates, here)
+        self.untouched += entry.untouched
+        news = {
+            **told(view, usage),
+            STATE: remembered(conversation, made.line, usage, (), entry),
+            CREDIT: credit(view) + entry.untouched - entry.billed,
+        }
+        self.lines[view.id] = replace(view, state={**view.state, **news})
 
-    def _count(self, conversation: Conversation, made: Plan) -> None:
-        # the proxy counts off the request's path; the counts serve the next request
-        weigh(conversation, made.table, made.splices, self.counter)
+
+@cache
+def _called(folder: Path | None) -> dict[str, tuple[str, frozenset[str]]]:
+    """By session, its client and the tools that it called."""
+    return {
+        trace.name: (
+            trace.client,
+            frozenset(b["name"] for event in trace.events for b in event.blocks if b["type"] == "tool_use"),
+        )
+        for trace in load(folder, None)
+    }
+
+
+def used_elsewhere(trace: Trace, folder: Path | None = None) -> frozenset[str]:
+    """The tools that the other recorded sessions of the same client used: what a proxy would have learned from them."""
+    others = [
+        tools for name, (client, tools) in _called(folder).items() if client == trace.client and name != trace.name
+    ]
+    counted = Counter(name for tools in others for name in tools)
+    return frozenset(name for name, count in counted.items() if count >= LEAST_SHARE * len(others))
+
+
+LEAST_SHARE = 0.3
 
 
 def policy_of(options: Options) -> Policy:
@@ -102,10 +146,14 @@ def in_process(trace: Trace, options: Options) -> Row:
     measured = Measurement(session)
     ratio = session.ratio.bytes_per_token
     near, far = Meter(ratio), Meter(ratio)
-    planner = Planner(session, policy_of(options), Counter(load()))
+    model = model_of(session.model)
+    rates = Rates(model.input / 1e6, model.read / 1e6, model.write_5m / 1e6, model.write_1h / 1e6, model.output / 1e6,
+                  model.minimum)  # fmt: skip
+    outlook = Outlook(used=used_elsewhere(trace, options.traces))
+    planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=outlook)
     for turn in session.turns:
         body = session.body(turn)
-        sent, made = planner.forward(encode(body), turn.at)
+        sent, made = planner.forward(encode(body), turn.at, head_warm=bool(turn.warm))
         if turn.warm:
             for meter in (near, far):
                 meter.warm(session.priming(turn), turn.at)
@@ -114,6 +162,7 @@ def in_process(trace: Trace, options: Options) -> Row:
         planner.answered(made, served)
         measured.add(turn, near.bill(body, turn.at, output), served)
     measured.row.faults = planner.faults
+    measured.row.untouched = planner.untouched
     measured.row.violations += planner.violations
     return measured.row
 

@@ -82,6 +82,8 @@ class Row:
     faults: int | None = None
     quote_faults: int = 0
     charge: float = 0.0
+    untouched: float = 0.0
+    """What mitmmu's own ledger says the plain arm comes to, where it was kept."""
     violations: list[str] = field(default_factory=list)
 
     @property
@@ -167,6 +169,7 @@ def total(rows: Sequence[Row]) -> Row:
             "stubs",
             "quote_faults",
             "charge",
+            "untouched",
         ):  # fmt: skip
             setattr(whole, name, getattr(whole, name) + getattr(row, name))
         for mine, theirs in ((whole.plain, row.plain), (whole.managed, row.managed)):

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TraceDamaged as damaged:
         print(f"damaged recording: {damaged}", file=sys.stderr)
         return 2
-    options = Options(asked.policy, _pairs(asked.set), _pairs(asked.knob), asked.thinking, asked.model)
+    options = Options(asked.policy, _pairs(asked.set), _pairs(asked.knob), asked.thinking, asked.model, asked.traces)
     if asked.inprocess:
         from benchmarks.inprocess import in_process
 

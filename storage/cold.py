@@ -6,7 +6,8 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Concatenate
 
 from sqlalchemy import Connection, Engine
@@ -16,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from . import engine, rows, schema, search
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
+from .tallies import added
 from .writer import Writer
 
 # how long an upgrade waits for another process that is upgrading
@@ -131,21 +133,20 @@ class Cold:
         self.writer.book(booking)
 
     async def ledger(self, since: str, by: str) -> dict[str, dict[str, float]]:
-        for _ in range(_MOVES):
-            moves, waiting = self.writer.unbooked()
-            if moves % 2 == 0:
-                found = await self._read(rows.totals_by, by, since)
-                if self.writer.unbooked()[0] == moves:
-                    break
-            await asyncio.sleep(_MOVE_SECONDS)
-        else:
-            raise StoreError("the ledger is being written; ask again")
+        found, waiting = await self._with(self.writer.unbooked, rows.totals_by, by, since)
         for booking in waiting:
             if booking.day >= since:
                 sums = found.setdefault(getattr(booking, by), dict.fromkeys(rows.SUMS, 0))
                 for name, amount in booking.sums.items():
                     sums[name] += amount
         return dict(sorted(found.items()))
+
+    def tally(self, tenant: str, scope: str, amounts: Mapping[str, float]) -> None:
+        self.writer.tally((tenant, scope), amounts)
+
+    async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
+        waiting = partial(self.writer.untallied, (tenant, scope))
+        return added(*await self._with(waiting, rows.known_tallies, tenant, scope))
 
     def stats(self) -> dict[str, int]:
         return {
@@ -164,6 +165,24 @@ class Cold:
         self._writing.dispose()
         self._indexing.dispose()
         self._reader.dispose()
+
+    async def _with[**P, T, W](
+        self,
+        waiting: Callable[[], tuple[int, W]],
+        query: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[T, W]:
+        """What the database holds, and what waits to be added to just that: nothing is on its way in between."""
+        for _ in range(_MOVES):
+            moves = waiting()[0]
+            if moves % 2 == 0:
+                found = await self._read(query, *args, **kwargs)
+                after, left = waiting()
+                if after == moves:
+                    return found, left
+            await asyncio.sleep(_MOVE_SECONDS)
+        raise StoreError("sums are being written; ask again")
 
     async def _read[**P, T](
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

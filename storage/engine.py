@@ -145,9 +145,10 @@ def insert_or_replace(table: Table) -> Insert:
     return made.on_conflict_do_update(index_elements=key, set_=rest)
 
 
-def insert_or_add(table: Table, sums: Sequence[str]) -> Insert:
-    """An INSERT that adds to the columns named of a row whose key is taken; its others stay."""
+def insert_or_add(table: Table, sums: Sequence[str], latest: Sequence[str] = ()) -> Insert:
+    """An INSERT that, of a row whose key is taken, adds to the columns `sums` and renews those in `latest`."""
     made = insert(table)
     key = [column.name for column in table.primary_key]
     more = {name: table.columns[name] + made.excluded[name] for name in sums}
-    return made.on_conflict_do_update(index_elements=key, set_=more)
+    new = {name: made.excluded[name] for name in latest}
+    return made.on_conflict_do_update(index_elements=key, set_={**more, **new})

@@ -32,7 +32,8 @@ from sqlalchemy.sql import CompoundSelect
 from . import codec
 from .engine import insert_or_add, insert_or_ignore, insert_or_replace
 from .records import JSON, Batch, Booking, Conversation, Page, Splice, Stored
-from .schema import COUNTS, DOLLARS, conversations, facts, ledger, pages, splices
+from .schema import COUNTS, DOLLARS, conversations, facts, ledger, pages, splices, tallies
+from .tallies import BOUND, LEAST, TOTAL, Key
 
 # a head shared by more conversations than this is a canned first message; the older ones are not coming back
 MATCHES = 32
@@ -112,6 +113,13 @@ _LEDGER = {
     for name, column in BY.items()
 }
 _BOOK = insert_or_add(ledger, SUMS)
+_t = tallies.c
+_TALLIES = select(_t.name, _t.value).where(_t.tenant == bindparam("tenant"), _t.scope == bindparam("scope"))
+_TALLY = insert_or_add(tallies, ["value"], latest=["updated_at"])
+_OF_SCOPE = and_(_t.tenant == bindparam("b_tenant"), _t.scope == bindparam("b_scope"))
+_TOTAL = select(_t.value).where(_OF_SCOPE, _t.name == TOTAL)
+_HALVE = update(tallies).where(_OF_SCOPE).values(value=_t.value * 0.5)
+_FORGET = delete(tallies).where(_OF_SCOPE, _t.name != TOTAL, _t.value < LEAST)
 
 
 def order(stored: Stored) -> tuple[float, str]:
@@ -298,3 +306,21 @@ def totals_by(connection: Connection, by: str, since: str) -> dict[str, dict[str
     """The ledger's sums from a day on, by one of BY."""
     found = connection.execute(_LEDGER[by], {"since": since}).all()
     return {row[0]: dict(zip(SUMS, row[1:], strict=True)) for row in found}
+
+
+def known_tallies(connection: Connection, tenant: str, scope: str) -> dict[str, float]:
+    found = connection.execute(_TALLIES, {"tenant": tenant, "scope": scope})
+    return {row.name: row.value for row in found}
+
+
+def tally(connection: Connection, more: Mapping[Key, Mapping[str, float]], now: float) -> None:
+    """Add to tallies, and let the scopes fade whose time has come."""
+    for (tenant, scope), amounts in sorted(more.items()):
+        # everybody who adds to a scope begins with the same row, so they queue up there and nowhere else
+        names = [TOTAL, *sorted(amounts.keys() - {TOTAL})]
+        key = {"tenant": tenant, "scope": scope, "updated_at": now}
+        connection.execute(_TALLY, [{**key, "name": name, "value": amounts.get(name, 0.0)} for name in names])
+        of_scope = {"b_tenant": tenant, "b_scope": scope}
+        if amounts.get(TOTAL) and connection.execute(_TOTAL, of_scope).scalar_one() >= BOUND:
+            connection.execute(_HALVE, of_scope)
+            connection.execute(_FORGET, of_scope)

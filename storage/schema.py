@@ -94,7 +94,9 @@ facts = Table(
 
 # sums, to which every request adds: by what it cost, and by what it would have cost with nothing changed
 COUNTS = ("requests", "unknown", "prompt_tokens", "saved_tokens")
-DOLLARS = ("billed", "untouched", "fold", "evict", "collapse", "recall", "tool", "carried", "other")
+FIRST_ACTIONS = ("fold", "evict", "collapse", "recall", "tool", "carried", "other")
+MORE_ACTIONS = ("stub", "excerpt", "mark", "keepalive")
+DOLLARS = ("billed", "untouched", *FIRST_ACTIONS, *MORE_ACTIONS)
 
 ledger = Table(
     "ledger",
@@ -104,12 +106,24 @@ ledger = Table(
     Column("tenant", Text, nullable=False),
     Column("project", Text, nullable=False),
     *(Column(name, Integer, nullable=False) for name in COUNTS),
-    *(Column(name, Float, nullable=False) for name in DOLLARS),
+    *(Column(name, Float, nullable=False) for name in ("billed", "untouched", *FIRST_ACTIONS)),
+    *(Column(name, Float, nullable=False, server_default="0") for name in MORE_ACTIONS),
     PrimaryKeyConstraint("day", "conversation"),
 )
 
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("tenant", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "scope", "name"),
+)
+
 # oldest first; the last one is what this code reads and writes
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 def revision(connection: Connection) -> str | None:

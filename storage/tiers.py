@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from .cache import Cache, keys
 from .cold import Cold
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .rows import BY
 from .search import LIMIT, MOST
+from .tallies import Snapshots, fit
 from .warm import Process, Warm
 
 MIB = 1024 * 1024
@@ -29,6 +30,7 @@ class Hierarchy:
         self._cold = cold
         self._warm = warm
         self._cache = Cache(_CACHE_BYTES)
+        self._snapshots = Snapshots()
         self._outcomes = dict.fromkeys(Outcome, 0)
 
     @classmethod
@@ -140,6 +142,21 @@ class Hierarchy:
             raise ValueError(f"by={by}: expected one of {', '.join(BY)}")
         return await self._cold.ledger(since, by)
 
+    def tally(self, tenant: str, scope: str, amounts: Mapping[str, float]) -> None:
+        """Add to a scope's tallies, in one transaction. Written behind, like facts; ValueError for NUL, a lone
+        surrogate or what is no finite number. How a scope fades is said in storage/tallies.py."""
+        fit(tenant, scope, amounts)
+        self._cold.tally(tenant, scope, amounts)
+        self._snapshots.add((tenant, scope), amounts)
+
+    async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
+        """A scope's tallies, all that this process has added included, and what others added up to a minute ago."""
+        found = self._snapshots.get((tenant, scope))
+        if found is None:
+            found = await self._cold.tallies(tenant, scope)
+            self._snapshots.put((tenant, scope), found)
+        return found
+
     def stats(self) -> dict[str, int | float]:
         return {
             **self._cache.stats(),
@@ -150,5 +167,5 @@ class Hierarchy:
         }
 
     async def close(self) -> None:
-        """Write what waits, facts and bookings included, and stop; within 5 seconds, finished or not."""
+        """Write what waits, facts and sums included, and stop; within 5 seconds, finished or not."""
         await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)

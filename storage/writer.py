@@ -30,6 +30,7 @@ from zstandard import ZstdError
 from . import rows
 from .engine import busy, checkpoint
 from .records import JSON, Batch, Booking, Outcome
+from .tallies import Key, added
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class Writer:
         self._doubts: list[rows.Change] = []
         self._facts: dict[tuple[str, str], tuple[JSON, dict[str, object]]] = {}
         self._bookings: dict[tuple[str, str], Booking] = {}
+        self._tallies: dict[Key, dict[str, float]] = {}
         # raised when sums go from here to the database, and again when they have gone: odd in between
         self._moves = 0
         self._flush_at: float | None = None
@@ -114,24 +116,31 @@ class Writer:
         """Write a fact within FLUSH_SECONDS or so; until then `unflushed` tells it."""
         with self._wake:
             self._facts[scope, key] = (value, row)
-            if self._flush_at is None:
-                self._flush_at = time.monotonic() + FLUSH_SECONDS
-                self._wake.notify()
+            self._flush_soon()
 
     def book(self, booking: Booking) -> None:
         """Add to the ledger within FLUSH_SECONDS or so; until then `unbooked` tells it."""
         key = booking.day, booking.conversation
         with self._wake:
             self._bookings[key] = _added(self._bookings.get(key), booking)
-            if self._flush_at is None:
-                self._flush_at = time.monotonic() + FLUSH_SECONDS
-                self._wake.notify()
+            self._flush_soon()
+
+    def tally(self, key: Key, amounts: Mapping[str, float]) -> None:
+        """Add to tallies within FLUSH_SECONDS or so; until then `untallied` tells it."""
+        with self._wake:
+            self._tallies[key] = added(self._tallies.get(key, {}), amounts)
+            self._flush_soon()
 
     def unbooked(self) -> tuple[int, list[Booking]]:
         """What was booked and is not yet written. What is read from the database before and after the same even number
         lacks exactly that."""
         with self._lock:
             return self._moves, list(self._bookings.values())
+
+    def untallied(self, key: Key) -> tuple[int, dict[str, float]]:
+        """The same of a scope's tallies."""
+        with self._lock:
+            return self._moves, dict(self._tallies.get(key, {}))
 
     def unflushed(self, scope: str) -> dict[str, JSON]:
         with self._lock:
@@ -146,10 +155,10 @@ class Writer:
         return len(self._queue) + sum(job.outcome is None for job in self._current)
 
     def stop(self, timeout: float) -> bool:
-        """Finish what waits, flush the facts, end the thread; False when `timeout` seconds were not enough."""
+        """Finish what waits, flush facts and sums, end the thread; False when `timeout` seconds were not enough."""
         with self._wake:
             self._closing = True
-            self._flush_at = time.monotonic() if self._facts or self._bookings else None
+            self._flush_at = time.monotonic() if self._unwritten() else None
             self._wake.notify()
         self._thread.join(timeout)
         if not self._thread.is_alive():
@@ -163,6 +172,14 @@ class Writer:
         return False
 
     # with the lock held
+
+    def _unwritten(self) -> bool:
+        return bool(self._facts or self._bookings or self._tallies)
+
+    def _flush_soon(self) -> None:
+        if self._flush_at is None:
+            self._flush_at = time.monotonic() + FLUSH_SECONDS
+            self._wake.notify()
 
     def _give_up(self, job: Job) -> Outcome:
         if job.outcome is None:
@@ -216,7 +233,7 @@ class Writer:
                 if self._queue:
                     self._current = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
                     return True
-                if self._closing and not self._facts and not self._bookings:
+                if self._closing and not self._unwritten():
                     return False
                 left = None if self._flush_at is None else self._flush_at - time.monotonic()
                 if left is not None and left <= 0:
@@ -333,6 +350,7 @@ class Writer:
             facts = dict(self._facts)
             # added to by others, so it goes as it is now, and what comes meanwhile is another
             booked, self._bookings = self._bookings, {}
+            tallied, self._tallies = self._tallies, {}
             self._moves += 1
         try:
             connection, transaction = self._begin()
@@ -340,6 +358,8 @@ class Writer:
                 rows.learn(connection, [row for _, row in facts.values()])
             if booked:
                 rows.book(connection, list(booked.values()))
+            if tallied:
+                rows.tally(connection, tallied, self._clock())
             transaction.commit()
         except _TROUBLE as error:
             self._rollback(error)
@@ -348,6 +368,8 @@ class Writer:
                 # a COMMIT that failed has hardly ever reached the disk, so counting twice is the rarer mistake
                 for key, booking in booked.items():
                     self._bookings[key] = _added(self._bookings.get(key), booking)
+                for scope, amounts in tallied.items():
+                    self._tallies[scope] = added(self._tallies.get(scope, {}), amounts)
                 self._moves += 1
                 self._flush_at = time.monotonic() + _RETRY_SECONDS
             return
@@ -357,7 +379,7 @@ class Writer:
                 # one learned again in the meantime goes with the next flush
                 if self._facts[key] is fact:
                     del self._facts[key]
-            self._flush_at = time.monotonic() + FLUSH_SECONDS if self._facts or self._bookings else None
+            self._flush_at = time.monotonic() + FLUSH_SECONDS if self._unwritten() else None
 
     def _tidy(self) -> None:
         """Checkpoint while nobody waits."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from addon.audit.recorded import Head, Line, Request, Session, Turn, turns
+from addon.audit.recorded import Head, Line, Request, Session, Turn, parts, turns
 from addon.mmu.tokens import Counter
 from addon.wire import anthropic
 from addon.wire.conversation import Kind
@@ -44,6 +44,13 @@ def seconds(stamp: Any) -> float | None:
         return datetime.fromisoformat(stamp).timestamp()
     except (TypeError, ValueError):
         return None
+
+
+def spoken(role: str, content: Any, counter: Counter) -> list[Turn]:
+    """A message of a transcript. Raises Malformed."""
+    found = turns(anthropic, {"messages": [{"role": role, "content": content}]}, counter)
+    found[0].parts = parts([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    return found
 
 
 class _Chain:
@@ -82,7 +89,7 @@ class _Chain:
                     for b in turn.message.blocks
                     if b.kind is Kind.RESULT
                 ]
-                turn = turns(anthropic, {"messages": [{"role": "user", "content": content}]}, counter)[0]
+                [turn] = spoken("user", content, counter)
             kept.append(turn)
         self.begin(kept)
 
@@ -145,6 +152,7 @@ class Reader:
         if turn is not None:
             turn.message = replace(turn.message, blocks=[*turn.message.blocks, *said.message.blocks])
             turn.tokens += said.tokens
+            turn.parts += said.parts
         else:
             if identity not in self._paid:
                 self._paid.add(identity)
@@ -157,4 +165,4 @@ class Reader:
         chain.at = seconds(entry.get("timestamp")) or chain.at
 
     def _turns(self, role: str, content: Any) -> list[Turn]:
-        return turns(anthropic, {"messages": [{"role": role, "content": content}]}, self._counter)
+        return spoken(role, content, self._counter)

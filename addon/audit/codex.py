@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from addon.audit.claude_code import seconds
-from addon.audit.recorded import Head, Line, Request, Session, turns
+from addon.audit.recorded import Head, Line, Request, Session, parts, turns
 from addon.mmu.tokens import Counter
 from addon.wire import responses
 from addon.wire.openai_common import count, usage
@@ -77,12 +77,14 @@ class _Rollout:
         if item.get("role") in responses.INSTRUCTIONS:
             item = {**item, "role": "user"}  # what stands at the head of a list alone would be instructions
         for turn in turns(responses, {"input": [item]}, self.counter):
+            turn.parts = parts([item])
             last = self.line.turns[-1] if self.line.turns else None
             if turn.message.role != "assistant":
                 self.line.turns.append(turn)
             elif last is not None and last.message.role == "assistant":
                 last.message = replace(last.message, blocks=[*last.message.blocks, *turn.message.blocks])
                 last.tokens += turn.tokens
+                last.parts += turn.parts
             else:
                 if asks:
                     self.line.requests.append(Request(self.at, len(self.line.turns), self.head, self.model))

@@ -17,9 +17,12 @@ from addon.wire.scan import Malformed
 from addon.wire.usage import Usage
 
 
-def read(stream: BinaryIO, name: str, counter: Counter, skipped: Tally[str]) -> list[Session]:
-    """The sessions of one file. What is damaged ends it; requests to anything else are passed over."""
-    weaver = Weaver(counter, name)
+def read(
+    stream: BinaryIO, name: str, counter: Counter, skipped: Tally[str], *, keep: bool = False
+) -> list[Session]:
+    """The sessions of one file. What is damaged ends it; requests to anything else are passed over. `keep`: with their
+    bodies."""
+    weaver = Weaver(counter, name, keep=keep)
     flows = iter(io.FlowReader(stream).stream())
     while True:
         try:
@@ -58,6 +61,8 @@ def _take(weaver: Weaver, flow: http.HTTPFlow, skipped: Tally[str]) -> None:
         at=request.timestamp_start,
         usage=_usage(api, answer),
         answered=called([tool.name for tool in conversation.tools], answer),
+        url=f"https://{request.pretty_host}{path}",
+        purpose=told.purpose,
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ import zstandard
 from addon.mmu.ledger import OPAQUE
 from addon.mmu.tokens import Counter
 from addon.wire.api import Api
+from addon.wire.clients import Purpose
 from addon.wire.conversation import Block, Conversation, Kind, Message
 from addon.wire.usage import Usage
 
@@ -32,6 +34,8 @@ class Turn:
 
     message: Message
     tokens: list[int]
+    parts: list[str] = field(default_factory=list)
+    """Of a transcript: the JSON of each block or item, as a body spells it."""
 
     @property
     def weight(self) -> int:
@@ -52,6 +56,20 @@ class Head:
         return self.instructions + sum(tokens for _, tokens in self.tools)
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A whole body, as it was sent."""
+
+    api: Api
+    packed: bytes
+    """With zstd, behind the body of the line's request before."""
+    path: str = ""
+    """Where it went, query included."""
+    url: str = ""
+    """The same with its host, without its query; "" where that was not recorded."""
+    purpose: Purpose = Purpose.MAIN
+
+
 @dataclass(slots=True)
 class Request:
     at: float | None
@@ -62,6 +80,9 @@ class Request:
     model: str = ""
     usage: Usage | None = None
     """What the provider reported."""
+    order: int = 0
+    """Which of the session's requests it was, where lines are interleaved."""
+    sent: Sent | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +107,25 @@ class Session:
     def requests(self) -> int:
         return sum(len(line.requests) for line in self.lines)
 
+    def in_order(self) -> list[tuple[Line, Request]]:
+        """All requests as they were made, each with its line."""
+        made = [(line, request) for line in self.lines for request in line.requests]
+        return sorted(made, key=lambda each: each[1].order)
+
+
+def pack(body: bytes, before: bytes) -> bytes:
+    """Most of a body stood in the request before, so that is the dictionary."""
+    known = zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    window = max(10, min(27, (len(body) + len(before)).bit_length()))
+    how = zstandard.ZstdCompressionParameters.from_level(3, window_log=window, enable_ldm=True)
+    return zstandard.ZstdCompressor(dict_data=known, compression_params=how).compress(body)
+
+
+def unpack(packed: bytes, before: bytes) -> bytes:
+    """The inverse of `pack`."""
+    known = zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    return zstandard.ZstdDecompressor(dict_data=known, max_window_size=1 << 27).decompress(packed)
+
 
 def _tokens(text: str, message: Message, block: Block, counter: Counter) -> int:
     if block.kind in (Kind.TEXT, Kind.RESULT):
@@ -105,6 +145,33 @@ def turns(api: Api, body: dict[str, Any], counter: Counter) -> list[Turn]:
     """The messages of a body that a transcript's line was put into. Raises Malformed."""
     conversation = api.parse(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"))
     return [counted(conversation.text, message, counter) for message in conversation.messages]
+
+
+RECENT = 32
+"""Requests that are kept to read the next ones faster."""
+
+
+class Readings:
+    """Reads requests, with the help of those that were read before."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, Conversation] = {}
+
+    def read(self, api: Api, body: bytes, path: str = "") -> Conversation:
+        """Malformed where the request is not understood."""
+        conversation = api.parse(body, self._recent, path)
+        key = api.key(conversation)
+        self._recent.pop(key, None)
+        self._recent[key] = conversation
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
+        return conversation
+
+
+def parts(of: Iterable[Any]) -> list[str]:
+    """The JSON of blocks or items; a lone surrogate is a question mark, as in the body they were counted in."""
+    dumped = (json.dumps(each, ensure_ascii=False, separators=(",", ":")) for each in of)
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in dumped]
 
 
 def transcript(line: Line) -> Conversation:

@@ -18,6 +18,7 @@ from addon.audit import bodies, claude_code, codex, flows
 from addon.audit.recorded import DAMAGE, Session
 from addon.audit.woven import Weaver
 from addon.mmu.tokens import Counter
+from addon.wire import clients
 from addon.wire.scan import Malformed
 
 WHOLE = 64 << 20
@@ -67,20 +68,28 @@ class _Metered(io.FileIO):
 
 
 class Sources:
-    """Reads files. `skipped` counts what was not understood, by what it was; `read` is told of bytes as they come."""
+    """Reads files. `skipped` counts what was not understood, by what it was; `read` is told of bytes as they come;
+    `keep`: whole requests with their bodies."""
 
-    def __init__(self, counter: Counter, skipped: Tally[str], read: Callable[[int], None] = lambda _: None) -> None:
-        self._counter, self._skipped, self._read = counter, skipped, read
+    def __init__(
+        self,
+        counter: Counter,
+        skipped: Tally[str],
+        read: Callable[[int], None] = lambda _: None,
+        *,
+        keep: bool = False,
+    ) -> None:
+        self._counter, self._skipped, self._read, self._keep = counter, skipped, read, keep
         self._claude_code = claude_code.Reader(counter, skipped)
         self._codex = codex.Reader(counter, skipped)
 
     def sessions(self, paths: Sequence[Path]) -> Iterator[Session]:
         """The sessions in these files. Single bodies in one folder are taken to be requests of the same agents."""
-        folder, weaver = Path(), Weaver(self._counter, "")
+        folder, weaver = Path(), Weaver(self._counter, "", keep=self._keep)
         for path in paths:
             if path.parent != folder:
                 yield from weaver.sessions()
-                folder, weaver = path.parent, Weaver(self._counter, path.parent.name)
+                folder, weaver = path.parent, Weaver(self._counter, path.parent.name, keep=self._keep)
             try:
                 yield from self._file(path, weaver)
             except DAMAGE:
@@ -91,7 +100,7 @@ class Sources:
         with io.BufferedReader(_Metered(path, self._read)) as raw, _plain(raw) as stream:
             begin = stream.peek(1)[:1]
             if begin.isdigit():
-                yield from flows.read(stream, path.name, self._counter, self._skipped)
+                yield from flows.read(stream, path.name, self._counter, self._skipped, keep=self._keep)
                 return
             entries = self._entries(stream) if begin in (b"{", b" ", b"\n") else iter(())
             for first in entries:
@@ -114,7 +123,8 @@ class Sources:
                 if api is None:
                     raise Malformed("no request")
                 text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
-                weaver.add(api, weaver.read(api, text))
+                conversation = weaver.read(api, text)
+                weaver.add(api, conversation, purpose=clients.told({}, conversation).purpose)
             except Malformed:
                 self._skipped["requests not understood"] += 1
 

@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from addon.audit.recorded import Head, Line, Request, Session, Turn, counted
+from addon.audit.recorded import Head, Line, Readings, Request, Sent, Session, Turn, counted, pack
 from addon.mmu.tokens import Counter
 from addon.mmu.view import DIGEST
 from addon.wire.api import Api
+from addon.wire.clients import Purpose
 from addon.wire.conversation import Conversation
 from addon.wire.read import hashed
 from addon.wire.usage import Usage
 
-RECENT = 32
-"""Requests that are kept to read the next ones faster."""
-
 _DEFERRED = re.compile(r'"defer_loading"\s*:\s*true')
-"""Anthropic: such a tool is not in the prompt before it was searched for."""
+
+
+def deferred(tool: str) -> bool:
+    """Whether a definition says so (Anthropic): it is not in the prompt before the tool was searched for."""
+    return _DEFERRED.search(tool) is not None
 
 
 @dataclass(slots=True)
 class _Thread:
     line: Line
     digests: bytes
+    body: bytes = b""
+    """Of its last request, where bodies are kept."""
 
 
 @dataclass(slots=True)
@@ -38,22 +42,12 @@ class _Open:
 
 
 class Weaver:
-    """Give it requests in the order in which they were made."""
+    """Give it requests in the order in which they were made. `keep`: with their bodies."""
 
-    def __init__(self, counter: Counter, label: str) -> None:
-        self._counter, self._label = counter, label
+    def __init__(self, counter: Counter, label: str, *, keep: bool = False) -> None:
+        self._counter, self._label, self._keep = counter, label, keep
         self._open: dict[str, _Open] = {}
-        self._recent: dict[str, Conversation] = {}
-
-    def read(self, api: Api, body: bytes, path: str = "") -> Conversation:
-        """Malformed where the request is not understood."""
-        conversation = api.parse(body, self._recent, path)
-        key = api.key(conversation)
-        self._recent.pop(key, None)
-        self._recent[key] = conversation
-        if len(self._recent) > RECENT:
-            del self._recent[next(iter(self._recent))]
-        return conversation
+        self.read = Readings().read
 
     def add(
         self,
@@ -65,6 +59,8 @@ class Weaver:
         at: float | None = None,
         usage: Usage | None = None,
         answered: frozenset[str] = frozenset(),
+        url: str = "",
+        purpose: Purpose = Purpose.MAIN,
     ) -> None:
         """Take up a request. `named` is the client's name for its session, `answered` the tools the answer calls."""
         key = named or conversation.opening
@@ -77,7 +73,14 @@ class Weaver:
             thread.line.turns.append(counted(conversation.text, message, self._counter))
         thread.digests = conversation.digests
         head = self._head(conversation)
-        thread.line.requests.append(Request(at, len(thread.line.turns), head, conversation.model, usage))
+        request = Request(at, len(thread.line.turns), head, conversation.model, usage, found.session.requests)
+        sent = Sent(api, b"", conversation.path, url, purpose)
+        if self._keep:
+            body = conversation.text.encode("utf-8")
+            sent = replace(sent, packed=pack(body, thread.body))
+            thread.body = body
+        request.sent = sent
+        thread.line.requests.append(request)
         found.session.answered |= answered
 
     def sessions(self) -> list[Session]:
@@ -104,7 +107,7 @@ class Weaver:
         instructions = sum(self._counter.count(b.text, b.digest) for b in conversation.instructions)
         for tool in conversation.tools:
             text = conversation.text[tool.start : tool.end]
-            if not _DEFERRED.search(text):
+            if not deferred(text):
                 tools.append((tool.name, self._counter.count(text)))
                 said += text
         return Head(hashed(said), instructions, tuple(tools))

@@ -1,4 +1,5 @@
-"""The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps, `mitmmu audit` reads recordings."""
+"""The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps, `mitmmu audit` and
+`mitmmu replay` read recordings."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run demo                play a long session end to end, no key and no network needed
   ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
   ./run audit [PATH...]     say what recorded agents sent in vain (./run audit --help)
+  ./run replay [PATH...]    say what mitmmu would have saved on them (./run replay --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
   ./run bench NAME [ARG...] run a benchmark: replay, latency, relay, fuzz
 
@@ -32,7 +34,7 @@ Then point an agent at it. Claude Code, from another terminal:
 
 
 def main() -> None:
-    """Start mitmdump, or mitmweb with `--web`, with the addon; or, with `mcp` or `audit`, what stands beside it.
+    """Start mitmdump, or mitmweb with `--web`, with the addon; or, by its name, what stands beside it.
 
     The proxy listens on loopback unless told otherwise.
     """
@@ -49,6 +51,11 @@ def main() -> None:
         from addon.cli import audit
 
         audit.main(given[1:])
+        return
+    if given[:1] == ["replay"]:
+        from addon.cli import replay
+
+        replay.main(given[1:])
         return
     from mitmproxy.tools import main as tools
 

@@ -48,6 +48,8 @@ class Occasion(StrEnum):
     COLD = "cold"
     EDIT = "edit"
     UNCACHED = "uncached"
+    CUT = "cut"
+    """The cache is warm, and it pays all the same."""
     EVERY = "every"
     """The published age rule, which asks for no occasion."""
 

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import re
 
+from addon.mmu.outline import first, outline
 from addon.wire.conversation import Act, Subject
 from addon.wire.subject import numbered, split
 
 PREFIX = "[mmu page "
 
 _WIDTH = 120
-_OUTLINE = re.compile(
-    r"\s{0,8}(?:(?:async\s+def|def|class|func|fn|pub|impl|struct|enum|trait|interface|type|export|function|module|"
-    r"public|private|protected|static|package|namespace|CREATE)\b|#{1,3} )\s*\S"
-)
-_TROUBLE = re.compile(r"\b(?:error|exception|failed|failure|fatal|panic|traceback|assert\w*|warning)\b|[✗✘]|^E\s", re.I)
+TROUBLE = re.compile(r"\b(?:error|exception|failed|failure|fatal|panic|traceback|assert\w*|warning)\b|[✗✘]|^E\s", re.I)
+"""What a line that reports trouble looks like."""
 
 
 def _short(line: str) -> str:
@@ -28,20 +26,19 @@ def _short(line: str) -> str:
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"
 
 
-def _outline(lines: list[str], room: int) -> list[str]:
-    content = numbered(lines)
-    kept: list[str] = []
-    for (_, text), line in zip(content, lines, strict=True):
-        if _OUTLINE.match(text):
-            kept.append(_short(line))
-            room -= len(kept[-1]) + 1
-            if room < 0:
-                return kept[:-1]
-    return kept
+def _outline(lines: list[str], path: str, room: int) -> list[str]:
+    """As many of the lines that name things as there is room for, in order; what stands at the top before the rest."""
+    kept: list[int] = []
+    for number in first(outline([text for _, text in numbered(lines)], path)):
+        room -= len(_short(lines[number])) + 1
+        if room < 0:
+            break
+        kept.append(number)
+    return [_short(lines[number]) for number in sorted(kept)]
 
 
 def _highlights(lines: list[str], room: int) -> list[str]:
-    trouble = [n for n, line in enumerate(lines) if _TROUBLE.search(line)]
+    trouble = [n for n, line in enumerate(lines) if TROUBLE.search(line)]
     last = [n for n, line in enumerate(lines) if line.strip()][-2:]
     first = [n for n, line in enumerate(lines) if line.strip()][:1]
     kept: set[int] = set()
@@ -58,9 +55,9 @@ def preview(subject: Subject, text: str) -> list[str]:
     if len(text) < 2000:
         return []
     room = min(600, len(text) // 10)
-    lines = text.splitlines()
+    lines, _ = split(text)
     if subject.act is Act.READ:
-        return _outline(lines, room) or _highlights(lines, room)
+        return _outline(lines, subject.name, room) or _highlights(lines, room)
     return _highlights(lines, room)
 
 

@@ -17,8 +17,8 @@ Three things the report cannot tell, because they would have gone otherwise:
 - A prefix that mitmmu changed while it was warm was written again, and would have been read. How much the untouched
   transcript had in the cache is remembered of the line (`Past`), for the time that the provider keeps it, and as far
   as the client itself left its history as it was. That is read in the untouched bill, at least.
-- A tool added to the head of the prompt gives up the head that other sessions keep warm. What the line's first request
-  read, before anything was changed, is taken to be warm ever after.
+- A tool added to the head of the prompt, or shortened there, gives up the head that other sessions keep warm. What the
+  line's first request read, before anything was changed, is taken to be warm ever after.
 - A prompt that splices made too short to be cached. Its untouched self reads what `Past` has, and pays the rest at the
   plain price, though it may have paid for writing it.
 
@@ -57,11 +57,18 @@ class Action(StrEnum):
     """What made a difference to the bill."""
 
     FOLD = "fold"
+    EXCERPT = "excerpt"
     EVICT = "evict"
+    STUB = "stub"
+    """Definitions of tools, shortened."""
     COLLAPSE = "collapse"
     RECALL = "recall"
     """Pages put back, and the exchanges in which they were asked for."""
     TOOL = "tool"
+    MARK = "mark"
+    """Cache marks where the client sent none."""
+    KEEPALIVE = "keepalive"
+    """Requests that kept the provider's cache from expiring."""
     CARRIED = "carried"
     """Requests that carried a response on."""
     OTHER = "other"
@@ -70,6 +77,7 @@ class Action(StrEnum):
 
 _ACTIONS: Mapping[Change, Action] = {
     Change.FOLD: Action.FOLD,
+    Change.EXCERPT: Action.EXCERPT,
     Change.EVICT: Action.EVICT,
     Change.SERVE: Action.RECALL,
     Change.ANSWER: Action.RECALL,
@@ -127,7 +135,16 @@ def weigh(
     how many first messages had been sent before.
     """
     parts: list[Part] = []
-    at = sum(counter.count(conversation.text[tool.start : tool.end]) for tool in conversation.tools)
+    at = 0
+    stubs = {place: s for a, s in splices.items() if s.change is Change.STUB for place in table.schemas.get(a, ())}
+    for tool in conversation.tools:
+        weight = counter.count(conversation.text[tool.start : tool.end])
+        stub = stubs.get((tool.start, tool.end))
+        if stub is not None and stub.text is not None:
+            stands = counter.count(stub.text)
+            parts.append(Part(at, weight - stands, Action.STUB, (stub.page,)))
+            weight = stands
+        at += weight
     for anchor, splice in splices.items():
         if anchor.startswith(TOOL) and splice.text is not None:
             weight = counter.count(splice.text)
@@ -265,7 +282,8 @@ def standing(conversation: Conversation, plan: Plan, sent: Mapping[str, Splice])
         before = replace(before, warm=0, prompt=0, messages=-1)
     entries, ours = plan.table.by_anchor, plan.replay
     moved = [a for a in sent.keys() | ours.keys() if sent.get(a) is not ours.get(a)]
-    changed = plan.before is not None or any(a not in entries or entries[a].message < line.seen for a in moved)
+    changed = line.seen > 0 and any(a not in entries or entries[a].message < line.seen for a in moved)
+    changed = changed or plan.before is not None
     # What a client goes back to was cached as it stood then, and may stand otherwise now.
     changed = changed or (line.how is Descent.DIVERGED and bool(sent))
     ttl = time_to_live(line.parent) if line.parent is not None else None
@@ -277,7 +295,7 @@ def standing(conversation: Conversation, plan: Plan, sent: Mapping[str, Splice])
         alive=ttl is not None and plan.view.last_at - line.used_at <= ttl,
         asked=conversation.breakpoints > 0,
         caches=conversation.ttl is not None and time_to_live(plan.view) is not None,
-        head_given_up=any(anchor.startswith(TOOL) for anchor in sent),
+        head_given_up=any(s.change in (Change.TOOL, Change.STUB) for s in sent.values()),
     )
 
 

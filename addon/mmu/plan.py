@@ -13,10 +13,14 @@ from types import MappingProxyType
 from typing import Any
 
 from addon.mmu.admit import fold, resident
-from addon.mmu.evict import Epoch, Policy, Size, epoch, last_signed, reasoning_to_drop, victims
+from addon.mmu.cut import cut
+from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, time_to_live, victims
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
+from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
 from addon.mmu.page import Page, page_id
+from addon.mmu.price import Rates
+from addon.mmu.schemas import ANCHOR, HABITS, Stub, stubs
 from addon.mmu.view import (
     TAIL,
     TOOL,
@@ -86,6 +90,7 @@ class _Draft:
     def __init__(self, conversation: Conversation, table: Table, parent: View | None) -> None:
         known: Mapping[str, Splice] = parent.splices if parent is not None else {}
         self.refused = frozenset(parent.state.get("refused", ()) if parent is not None else ())
+        self.credit = credit(parent)
         self.conversation = conversation
         self.table = table
         self.known = known
@@ -124,10 +129,26 @@ class _Draft:
         """Without those whose eviction the provider has refused."""
         return [e for e in chosen if e.anchor not in self.refused]
 
+    @property
+    def signed(self) -> bool:
+        """Whether signed reasoning is sent."""
+        return last_signed(self.table.reasoning, self.splices) >= 0
+
+    def lacks(self, tool: Offer | None) -> bool:
+        """Whether a tool may be added, and has not been."""
+        if tool is None or not self.table.tools or tool.name in self.table.tools:
+            return False
+        return TOOL + tool.name not in self.known
+
     def offer(self, tool: Offer) -> None:
         """Add a tool behind the client's own."""
         self._put(TOOL + tool.name, Change.TOOL, "", tool.definition, "utf8", ())
         self.tool = tool.name
+
+    def shorten(self, stub: Stub) -> None:
+        """Let a stub stand for a tool's definition."""
+        self.pages.append(Page(stub.page, stub.full, "schema", stub.name))
+        self._put(stub.anchor, Change.STUB, stub.page, stub.text, "utf8", ())
 
     def raw(self, reasoning: Reasoning) -> str:
         """What removing a reasoning block takes out of the text."""
@@ -237,15 +258,69 @@ def _evict(
     for reasoning in drops:
         draft.drop(reasoning)
     table = draft.table
-    fits = table.tools and occasion.start == 0 and not (bound and last_signed(table.reasoning, draft.splices) >= 0)
-    if chosen and fits and offer is not None and offer.name not in table.tools and TOOL + offer.name not in draft.known:
+    if chosen and occasion.start == 0 and draft.lacks(offer) and not (bound and draft.signed):
         gone = {a for a, s in draft.splices.items() if s.change is Change.EVICT} | {e.anchor for e in chosen}
         freed = sum(size(e.block.text, e.block.digest) for e in table.entries if e.anchor in gone)
-        if freed > 2 * size(_head(draft.conversation) + offer.definition, None):
+        if offer is not None and freed > 2 * size(_head(draft.conversation) + offer.definition, None):
             draft.offer(offer)
     for entry in chosen:
         draft.evict(entry)
     return bool(chosen)
+
+
+def _shorten(
+    draft: _Draft, occasion: Epoch | None, kin: Sequence[View], now: Outlook, size: Size, offer: Offer | None
+) -> bool:
+    """Let stubs stand for tools, where the head of the prompt is written anyway. Returns whether any do.
+
+    `kin` are the lines of the same session: what the head looks like there, it looks like here. With the stubs comes
+    the tool that gives their definitions back.
+    """
+    table, conversation = draft.table, draft.conversation
+    if any(anchor.startswith(ANCHOR) for anchor in draft.known):
+        return False
+    alike = {a for view in kin for a, s in view.splices.items() if s.change in (Change.STUB, Change.TOOL)}
+    warm = {a for a in alike or now.stubbed if a in table.schemas}
+    found = stubs(conversation, table.requests, now.used, size)
+    if warm:
+        found = [each for each in stubs(conversation, HABITS, frozenset(), size) if each.anchor in warm]
+    elif found and now.head_warm and (conversation.ttl is not None or occasion is None):
+        saved = sum(size(each.full, None) - size(each.text, None) for each in found)
+        if now.rates is None or occasion is None:
+            return False
+        rate, written = now.rates, _written(now.rates, conversation)
+        cost = (written - rate.read) * size(_head(conversation), None)
+        if cost > draft.credit or cost > rate.read * saved * now.remaining(table.requests):
+            return False
+    for each in found:
+        if each.anchor not in draft.known:
+            draft.shorten(each)
+    if found and offer is not None and draft.lacks(offer) and (not warm or TOOL + offer.name in (alike or now.stubbed)):
+        draft.offer(offer)
+    return bool(found)
+
+
+def _written(rates: Rates, conversation: Conversation) -> float:
+    """What a token costs that is written to the cache for as long as the client asks."""
+    return rates.written_hour if (conversation.ttl or 0) > 300 else rates.written
+
+
+def _cut(draft: _Draft, found: Line, policy: Policy, size: Size, now: Outlook, bound: bool) -> Epoch | None:
+    """A cut through a warm cache, where one pays."""
+    parent = found.parent
+    if parent is None or found.how is not Descent.CONTINUED:
+        return None
+    floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
+    held = parent.state.get("scale")
+    scale = float(held) if isinstance(held, int | float) else 1.25
+    hour = (time_to_live(parent) or 0) > 300
+    since = parent.state.get(SINCE, 0)
+    standing = draft.conversation, draft.table, draft.splices
+    return cut(*standing, found.seen, since, floor, policy, size, now, draft.credit, scale, hour)
+
+
+SINCE = "since"
+"""What a line's state calls the number of messages that it had when its prefix last changed."""
 
 
 def _collapsible(draft: _Draft, occasion: Epoch, size: Size, *, bound: bool) -> Span | None:
@@ -292,7 +367,14 @@ def _seen_before(conversation: Conversation, found: Line) -> set[int]:
 
 
 def _next_view(
-    conversation: Conversation, table: Table, found: Line, splices: Mapping[str, Splice], fresh_id: str, now: float
+    conversation: Conversation,
+    table: Table,
+    found: Line,
+    splices: Mapping[str, Splice],
+    fresh_id: str,
+    now: float,
+    *,
+    changed: bool,
 ) -> View:
     parent = found.parent
     same = parent is not None and found.how is not Descent.DIVERGED
@@ -303,6 +385,9 @@ def _next_view(
         state["ttl"] = conversation.ttl
     if conversation.bound and table.requests:
         state["bound"] = True  # for good: what a model of that kind has signed may come back to it
+    if changed or not same:
+        state[SINCE] = len(conversation.messages)
+    digests = conversation.digests
     if conversation.messages:
         last = conversation.messages[-1].digest.hex()
         state["tail"] = [*[d for d in state.get("tail", []) if d != last], last][-TAIL:]
@@ -310,10 +395,9 @@ def _next_view(
     if same and parent is not None:
         if found.how is Descent.REPEATED and len(parent.digests) > len(digests):
             digests = parent.digests
-        return replace(
-            parent, requests=parent.requests + 1, digests=digests, last_at=now, splices=splices, state=state
-        )
+        return replace(parent, requests=parent.requests + 1, digests=digests, last_at=now, splices=splices, state=state)
     state.pop("hands_off", None)
+    state.pop(CREDIT, None)  # it was another line's
     return View(fresh_id, 1, digests, now, splices, state)
 
 
@@ -330,6 +414,7 @@ def plan(
     answers: Mapping[str, str] = MappingProxyType({}),
     relayed: Mapping[str, Splice] = MappingProxyType({}),
     collapsed: bool = False,
+    outlook: Outlook = UNKNOWN,
 ) -> Plan:
     """Decide what is sent for a request.
 
@@ -338,7 +423,7 @@ def plan(
     client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
     may be added; `answers` are the answers to calls of it, by call id. `relayed` are the hidden exchanges, by anchor,
     that have been put back into the conversation already, and the summaries that stand in it; `collapsed` says that one
-    of those is new.
+    of those is new. `outlook` is what is known beyond the request.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -355,9 +440,17 @@ def plan(
             arrived = [e for e in table.entries if e.arrival == table.requests and e.message not in seen]
             out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
             _reply(draft, arrived, answers)
-            if policy.name != "fifo" and not conversation.clears:
+            if policy.folds and policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults)
         occasion = None if compacting else epoch(conversation, found, now, policy)
+        if occasion is None and policy.cuts and policy.name != "fifo" and not compacting:
+            occasion = _cut(draft, found, policy, size, outlook, bound)
+        first = found.how is Descent.FIRST
+        if policy.stubs and policy.name != "fifo" and not compacting and not (bound and draft.signed):
+            writes = occasion is not None and occasion.start == 0 and occasion.occasion is not Occasion.EDIT
+            kin = [view for view in known if view is not parent] if first else []
+            if first or writes:
+                _shorten(draft, occasion, kin, outlook, size, offer)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion
         if occasion is not None and not collapsed:
@@ -372,7 +465,7 @@ def plan(
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices
-    out.view = _next_view(conversation, table, found, inherited, fresh_id, now)
+    out.view = _next_view(conversation, table, found, inherited, fresh_id, now, changed=out.epoch is not None)
     return out
 
 
@@ -381,9 +474,7 @@ def without_new(plan: Plan) -> Plan:
     dropped = {s.anchor for s in plan.new}
     kept = {a: s for a, s in plan.view.splices.items() if a not in dropped}
     kept.update((a, s) for a, s in plan.replay.items())
-    return replace(
-        plan, splices=plan.replay, new=[], pages=[], epoch=None, view=replace(plan.view, splices=kept)
-    )
+    return replace(plan, splices=plan.replay, new=[], pages=[], epoch=None, view=replace(plan.view, splices=kept))
 
 
 def before_drops(plan: Plan) -> Iterator[Plan]:
@@ -393,7 +484,7 @@ def before_drops(plan: Plan) -> Iterator[Plan]:
     middle of that turn must still send; and what left together with it, for that reasoning is bound to it.
     """
     epochs = {s.request for s in plan.replay.values() if s.change is Change.DROP}
-    together = (Change.DROP, Change.EVICT, Change.TOOL)
+    together = (Change.DROP, Change.EVICT, Change.TOOL, Change.STUB)
     for last in sorted(epochs, reverse=True):
         kept = {a: s for a, s in plan.replay.items() if s.request < last or s.change not in together}
         yield replace(without_new(plan), splices=kept)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from addon.mmu import schemas
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import NAME, asked, page_id
 from addon.mmu.wishes import Span, Wishes, acknowledge, names, span
@@ -60,6 +61,10 @@ class Change(StrEnum):
     """A summary of the model's own stands for a span of messages."""
     TOOL = "tool"
     """A tool definition is added behind the client's own."""
+    STUB = "stub"
+    """A tool's definition is shortened to its shape."""
+    EXCERPT = "excerpt"
+    """An oversized result arrives in part."""
     DROP = "drop"
     """A reasoning block is removed."""
     ORIGINAL = "original"
@@ -158,6 +163,8 @@ class Table:
     """Names of the client's tools."""
     tools_end: int = 0
     """Where the last of them ends in the text."""
+    schemas: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Where each tool's definition stands, by the anchor of its stub."""
     by_anchor: dict[str, Entry] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
     """Anchors of results that the model said it needs no longer."""
@@ -176,6 +183,9 @@ def page_table(conversation: Conversation) -> Table:
     answers: dict[tuple[str, int], int] = {}
     table = Table([], [], 0, {}, conversation.forgotten, tuple(t.name for t in conversation.tools))
     table.tools_end = conversation.tools[-1].end if conversation.tools else 0
+    for tool in conversation.tools:
+        definition = schemas.anchor(tool.name, conversation.text[tool.start : tool.end])
+        table.schemas.setdefault(definition, []).append((tool.start, tool.end))
     for number, message in enumerate(conversation.messages):
         for index, block in enumerate(message.blocks):
             if block.kind is Kind.CALL:
@@ -302,7 +312,8 @@ def standing(splices: Mapping[str, Splice], table: Table) -> dict[str, Splice]:
         if found is not None and reasoning.cut is not None:
             here[reasoning.anchor] = found
     for anchor, tool in splices.items():
-        if tool.change is Change.TOOL and table.tools and anchor.removeprefix(TOOL) not in table.tools:
+        added = tool.change is Change.TOOL and table.tools and anchor.removeprefix(TOOL) not in table.tools
+        if added or anchor in table.schemas:
             here[anchor] = tool
 
     def stands_on(anchor: str, needed: str) -> bool:
@@ -356,9 +367,11 @@ def edits(conversation: Conversation, table: Table, splices: Mapping[str, Splice
             if found.pardons and entry.block.flag is not None:
                 start, end = entry.block.flag
                 out.append((entry.position + start, entry.position + end, entry.block.verdicts[1]))
-    for tool in splices.values():
+    for anchor, tool in splices.items():
         if tool.change is Change.TOOL:
             out.append((table.tools_end, table.tools_end, f",{tool.text}"))
+        elif tool.change is Change.STUB and tool.text is not None:
+            out += [(start, end, tool.text) for start, end in table.schemas[anchor]]
     for reasoning in table.reasoning:
         found = splices.get(reasoning.anchor)
         if found is not None and found.change is Change.DROP and reasoning.cut is not None:
@@ -384,6 +397,9 @@ def restore(sent: Conversation, splices: Mapping[str, Splice], pages: Mapping[st
     for place, found in by_place.items():
         if found.change is Change.TOOL and len(sent.tools) > 1:
             out.append((sent.tools[-2].end, sent.tools[-1].end, ""))
+        elif found.change is Change.STUB:
+            named = [tool for tool in sent.tools if tool.name == place.removeprefix(schemas.ANCHOR)]
+            out += [(t.start, t.end, pages[found.page]) for t in named if sent.text[t.start : t.end] == found.text]
         elif found.change is Change.DROP:
             where, _, rank_in = place.removeprefix("reasoning@").partition(".")
             dropped.setdefault(int(where), []).append((int(rank_in), pages[found.page]))

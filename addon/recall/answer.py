@@ -21,7 +21,7 @@ from addon.mmu.handle import PREFIX
 from addon.mmu.page import asked
 from addon.mmu.wishes import Wishes
 from addon.mmu.wishes import read as read_wishes
-from addon.wire.subject import numbered
+from addon.wire.subject import numbered, split
 
 DESCRIPTION = (
     f"Returns the exact text behind a handle `{PREFIX}ID: ...]`: an earlier tool result that is no longer shown. "
@@ -157,7 +157,7 @@ def _part(page: str, text: str | None, ask: Ask, pattern: Any) -> str:
         return f"There is no page {page} here. Run the original call again to see its result."
     if ask.whole:
         return text
-    lines = text.split("\n")
+    lines, _ = split(text)
     own = numbered(lines)
     numbers = [number for number, _ in own if number]
     places = [number for number, _ in own] if numbers else list(range(1, len(lines) + 1))

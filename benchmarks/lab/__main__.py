@@ -21,8 +21,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+from addon.mmu.outlook import UNKNOWN, Outlook
 from addon.mmu.tokens import Counter
 from addon.vocabulary import load as vocabulary
+from benchmarks.inprocess import used_elsewhere
 from benchmarks.lab import report
 from benchmarks.lab.clairvoyant import foretold
 from benchmarks.lab.frontier import frontier
@@ -42,10 +44,12 @@ GROUPS = {"5m": "5-minute cache", "1h": "1-hour cache"}
 ALL = "all"
 
 
-def study(trace: Trace, tariff: Tariff, chosen: Sequence[Named], least: int, cuts: Sequence[int]) -> list[Outcome]:
+def study(
+    trace: Trace, used: frozenset[str], tariff: Tariff, chosen: Sequence[Named], least: int, cuts: Sequence[int]
+) -> list[Outcome]:
     """Every policy on one session, or on what it would have been had it ended after each of `cuts` requests.
 
-    Nothing where it has fewer than `least` requests.
+    `used` are the tools that other sessions of its client call. Nothing where it has fewer than `least` requests.
     """
     session = rebuild(trace)
     if len(session.turns) < least:
@@ -53,13 +57,15 @@ def study(trace: Trace, tariff: Tariff, chosen: Sequence[Named], least: int, cut
     whole = record(session, tariff)
     counter = Counter(vocabulary())
     parts = [whole.first(cut) for cut in cuts if len(session.turns) > cut] if cuts else [whole]
-    return [outcome for part in parts for outcome in judged(part, chosen, counter)]
+    return [outcome for part in parts for outcome in judged(part, chosen, counter, Outlook(used=used))]
 
 
-def judged(recording: Recording, chosen: Sequence[Named], counter: Counter) -> list[Outcome]:
+def judged(
+    recording: Recording, chosen: Sequence[Named], counter: Counter, outlook: Outlook = UNKNOWN
+) -> list[Outcome]:
     """Every policy on one recording, in the order in which they were given."""
     planned = [named for named in chosen if named.curve not in (NONE, CLAIRVOYANT, FREE)]
-    found = {outcome.policy: outcome for outcome in runs(recording, planned, counter)}
+    found = {outcome.policy: outcome for outcome in runs(recording, planned, counter, outlook)}
     for named in chosen:
         if named.curve == NONE:
             found[named.name] = untouched(recording, named)
@@ -68,11 +74,13 @@ def judged(recording: Recording, chosen: Sequence[Named], counter: Counter) -> l
     return [found[named.name] for named in chosen]
 
 
-def studies(traces: Sequence[Trace], jobs: int, asked: partial[list[Outcome]]) -> Iterator[list[Outcome]]:
+def studies(
+    traces: Sequence[tuple[Trace, frozenset[str]]], jobs: int, asked: partial[list[Outcome]]
+) -> Iterator[list[Outcome]]:
     """What came of each session as it comes in, `jobs` sessions at a time, the longest first."""
-    ordered = sorted(traces, key=lambda trace: -len(trace.events))
+    ordered = sorted(traces, key=lambda pair: -len(pair[0].events))
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(asked, trace) for trace in ordered]
+        waiting = [pool.submit(asked, trace, used) for trace, used in ordered]
         try:
             for done in as_completed(waiting):
                 yield done.result()
@@ -131,7 +139,7 @@ def _policies(asked: argparse.Namespace) -> int:
         least=0 if asked.short else asked.only,
         cuts=SHORT if asked.short else (),
     )
-    traces = load(asked.traces, asked.sessions)
+    traces = [(trace, used_elsewhere(trace, asked.traces)) for trace in load(asked.traces, asked.sessions)]
     for number, found in enumerate(studies(traces, asked.jobs, each), 1):
         outcomes += found
         told = found[0].session if found else "too short"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
+from addon.mmu.outlook import UNKNOWN, Outlook
 from addon.mmu.plan import Plan
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change as Spliced
@@ -25,9 +26,11 @@ WHOLE = frozenset({Spliced.FOLD, Spliced.SERVE, Spliced.ANSWER, Spliced.ORIGINAL
 """What happens to a result of which every line still stands in the request."""
 
 
-def runs(recording: Recording, chosen: Sequence[Named], counter: Counter) -> Iterator[Outcome]:
+def runs(
+    recording: Recording, chosen: Sequence[Named], counter: Counter, outlook: Outlook = UNKNOWN
+) -> Iterator[Outcome]:
     """One session under several policies, in step, so that each request is read once."""
-    running = [_Run(recording, named, counter) for named in chosen]
+    running = [_Run(recording, named, counter, outlook) for named in chosen]
     reads = Reader()
     for index, body in enumerate(recording.bodies) if running else ():
         conversation = recording.tariff.understood(reads(encode(body)))
@@ -47,11 +50,13 @@ def untouched(recording: Recording, named: Named) -> Outcome:
 class _Run:
     """One policy on its way through a session."""
 
-    def __init__(self, recording: Recording, named: Named, counter: Counter) -> None:
+    def __init__(self, recording: Recording, named: Named, counter: Counter, outlook: Outlook) -> None:
         self.recording = recording
         self.named = named
         self.account = recording.account()
-        self.planner = Planner(recording.session, named.policy, counter, untold=not recording.tariff.marks)
+        session, tariff = recording.session, recording.tariff
+        rates = tariff.rates(session.model)
+        self.planner = Planner(session, named.policy, counter, rates, untold=not tariff.marks, outlook=outlook)
         self.faults = Faults(recording.session.ratio.bytes_per_token)
         self.segment = 0
         self.bill = 0.0
@@ -64,7 +69,7 @@ class _Run:
         if turn.segment != self.segment:
             self.segment = turn.segment
             self.faults.restart()
-        sent, made = self.planner.rewrite(conversation, turn.at)
+        sent, made = self.planner.rewrite(conversation, turn.at, head_warm=warm is not None)
         arrived: Body = json.loads(sent)
         if warm is not None:
             self.account.serve(warm, turn.at)

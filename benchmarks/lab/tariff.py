@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from addon.mmu.price import Rates
 from addon.wire.conversation import Conversation
 from addon.wire.retention import kept
 from benchmarks.compare import Body
@@ -24,6 +25,7 @@ from tests.upstream.prompt import Position, chain
 
 OPENAI = "gpt-5.6"
 STEP = 128
+STEPS_FROM = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,12 @@ class Tariff:
         """The request as the live proxy understands one to this provider."""
         return read if self.marks or not self.keeps else replace(read, ttl=kept(self.model))
 
+    def rates(self, model: str) -> Rates:
+        """What the live proxy takes a model's prices to be: those of caching, for it cannot know that there is none."""
+        known = replace(self, keeps=True).prices(model)
+        least = STEPS_FROM if self.model else models.model_of(model).minimum
+        return Rates(known.fresh, known.read, known.write_5m, known.write_1h, known.output, least)
+
     def prices(self, model: str) -> Prices:
         """Of a model, which is the tariff's own where it has one."""
         if self.model:
@@ -96,7 +104,7 @@ class Account:
         self.tariff = tariff
         self.bytes_per_token = bytes_per_token
         self.prices = tariff.prices(model)
-        self.minimum = 1024 if tariff.model else models.model_of(model).minimum
+        self.minimum = STEPS_FROM if tariff.model else models.model_of(model).minimum
         self.cache = Cache()
         self.kept: dict[bytes, float] = {}
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from addon.audit.recorded import Session
 from addon.audit.sources import Sources, files
 from addon.audit.waste import Figures, measure
@@ -35,6 +37,15 @@ def read(*paths: Path) -> tuple[list[Session], Tally[str]]:
     return list(Sources(counter(), skipped).sessions(files(paths))), skipped
 
 
+def keeping(*paths: Path) -> list[Session]:
+    """The sessions, with what a replay needs of them."""
+    return list(Sources(counter(), Tally(), keep=True).sessions(files(paths)))
+
+
+def near(amount: float) -> Any:
+    return pytest.approx(amount)
+
+
 def measured(session: Session) -> Figures:
     return measure(session, counter())
 
@@ -60,8 +71,9 @@ class Claude:
     def user(self, content: Any, **more: Any) -> str:
         return self.line("user", message={"role": "user", "content": content}, **more)
 
-    def says(self, identity: str, *blocks: Json, prompt: int = 0, **more: Any) -> str:
-        usage = {"input_tokens": 1, "cache_read_input_tokens": prompt - 1, "output_tokens": 1} if prompt else None
+    def says(self, identity: str, *blocks: Json, prompt: int = 0, usage: Json | None = None, **more: Any) -> str:
+        if prompt:
+            usage = {"input_tokens": 1, "cache_read_input_tokens": prompt - 1, "output_tokens": 1}
         message = {"id": identity, "role": "assistant", "model": "claude-opus-4-5", "content": list(blocks)}
         return self.line("assistant", message={**message, "usage": usage}, **more)
 

@@ -14,17 +14,22 @@ from tests.audit.test_codex import BEGIN, rollout
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def audit(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def typed(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as it is typed, in a home folder with nothing else in it."""
     kept = {key: value for key, value in os.environ.items() if key not in ("CLAUDE_CONFIG_DIR", "CODEX_HOME")}
     return subprocess.run(
-        [sys.executable, "-c", "from addon.cli import main; main()", "audit", *arguments],
+        [sys.executable, "-c", "from addon.cli import main; main()", *arguments],
         cwd=home,
-        env={**kept, "HOME": str(home), "PYTHONPATH": str(ROOT)},
+        env={**kept, "HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def audit(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return typed(home, "audit", *arguments)
 
 
 def transcripts(home: Path) -> None:
@@ -72,8 +77,35 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
     assert said["total"]["requests"] == 15
     assert said["total"]["sent"] == sum(row["sent"] for row in said["sessions"])
     assert said["total"]["stale"]["4"] > 0
-    assert "dollars" not in said["total"]
+    # Nothing was reported.
+    assert (said["total"]["dollars"], said["total"]["priced"]) == (0, 0)
+    assert said["total"]["estimated_requests"] == 15
+    assert said["total"]["estimated"] > 0
+    assert set(said["total"]["wasted"].values()) == {0}
     assert said["skipped"] == {"files of other kinds": 1}
+
+
+def test_dollars(tmp_path: Path) -> None:
+    transcripts(tmp_path)
+    said = audit(tmp_path).stdout
+    assert "by the usage that 2 requests reported" in said
+    assert "an estimate: 15 requests reported no usage" in said
+    own = tmp_path / "own.toml"
+    own.write_text('["gpt-5.2*"]\ninput = 1000000\noutput = 0\nread = 0\nwrite = 0\n')
+    done = audit(tmp_path, "--prices", "own.toml", "--json", ".codex")
+    # 100 and 120 tokens, of each ten read.
+    assert json.loads(done.stdout)["total"]["dollars"] == 200.0
+    # Those in mitmmu's folder count unasked.
+    (tmp_path / "state" / "mitmmu").mkdir(parents=True)
+    own.rename(tmp_path / "state" / "mitmmu" / "prices.toml")
+    assert json.loads(audit(tmp_path, "--json", ".codex").stdout)["total"]["dollars"] == 200.0
+
+
+def test_models_that_nobody_lists(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", [{"model": "unheard-of", "messages": [{"role": "user", "content": "go"}]}])
+    done = audit(tmp_path, "b.jsonl")
+    assert "requests without a price" in done.stdout
+    assert "estimate" not in done.stdout
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
@@ -82,6 +114,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         (("missing",), "there is no missing"),
         ((".",), "no requests found"),
         (("--wrong",), "--wrong"),
+        (("--prices", "none.toml", "."), "there is no file none.toml"),
     ):
         done = audit(tmp_path, *arguments)
         assert (done.returncode, done.stdout) == (2, "")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from addon.audit.recorded import Request, Session
 from addon.audit.waste import measure
-from addon.wire.usage import Usage
-from tests.audit.make import Claude, call, counter, measured, read, text, write
+from addon.mmu.price import Rates
+from tests.audit.make import Claude, call, counter, measured, near, read, text, write
+from tests.audit.test_flows import conversation
+from tests.audit.test_flows import write as write_flows
 
 LONG = "this line has more than thirty characters ¤"
 SHORT = "short ¤"
+
+
+def found(path: Path) -> list[Session]:
+    return read(path)[0]
 
 
 def test_stale_results(tmp_path: Path) -> None:
@@ -90,20 +97,84 @@ def test_what_stands_before_the_first_answer_is_sent_again(tmp_path: Path) -> No
     assert round(figures.amplification, 2) == 2.33
 
 
-def test_prices_are_somebody_elses(tmp_path: Path) -> None:
+RATES = Rates(fresh=1.0, read=0.1, written=1.25, written_hour=2.0, output=5.0, minimum=0)
+UNKNOWN = Rates(1.0, 1.0, 1.0, 1.0, 1.0, known=False)
+
+
+def test_dollars_are_what_was_reported(tmp_path: Path) -> None:
     log = Claude()
     log.user("¤")
     log.says("m1", text("¤"), prompt=100)
     log.says("m2", text("¤"), prompt=200)
-    log.says("m3", text("¤"))
-    [session], _ = read(write(tmp_path / "s.jsonl", log.lines))
+    log.says("m3", text("¤"), prompt=300)
+    [session] = found(write(tmp_path / "s.jsonl", log.lines))
 
-    def price(model: str, usage: Usage) -> float | None:
-        assert model == "claude-opus-4-5"
-        return usage.prompt / 100 if usage.prompt < 200 else None
+    def price(request: Request) -> Rates:
+        assert request.model == "claude-opus-4-5"
+        return RATES if request.usage is not None and request.usage.prompt < 300 else UNKNOWN
 
     figures = measure(session, counter(), price)
-    assert (figures.dollars, figures.priced) == (1.0, 1)
+    # Of each prompt one token is fresh, and one is the answer's.
+    assert (figures.dollars, figures.priced) == (near(1 + 9.9 + 5 + 1 + 19.9 + 5), 2)
+    assert (figures.estimated, figures.estimated_requests, figures.unpriced) == (0, 0, 1)
+
+
+def test_without_reports_dollars_are_an_estimate(tmp_path: Path) -> None:
+    log = Claude()
+    log.user("¤" * 100)
+    log.says("m1", text("¤" * 7), prompt=1000)
+    log.user("¤" * 20)
+    log.says("m2", text("¤" * 3))
+    log.at += 300
+    log.user("¤")
+    log.says("m3", text(""))
+    [session] = found(write(tmp_path / "s.jsonl", log.lines))
+    figures = measure(session, counter(), lambda _: RATES)
+    assert (figures.dollars, figures.priced) == (near(1 + 99.9 + 5), 1)
+    # A head of 900, 100, 7 and 20: the first thousand is read, the rest written. Then it has all expired.
+    estimate = 0.1 * 1000 + 1.25 * 27 + 5 * 3 + 1.25 * (900 + 100 + 7 + 20 + 3 + 1)
+    assert (figures.estimated, figures.estimated_requests) == (near(estimate), 2)
+    # Nothing is claimed of these.
+    assert figures.wasted["static"] == 0
+    assert figures.static > 0
+
+
+def test_waste_is_charged_what_its_prompt_cost(tmp_path: Path) -> None:
+    """A prompt of which half was read and half was fresh costs 0.55 a token."""
+    half = {"input_tokens": 500, "cache_read_input_tokens": 500, "output_tokens": 50}
+    log = Claude()
+    log.user("¤" * 10)
+    log.says("m0", call("a", "Bash", command="x"), usage=half)
+    log.result("a", f"{LONG}\n{SHORT}")
+    log.says("m1", call("b", "Bash", command="y"), usage=half)
+    log.result("b", f"{LONG}\n{SHORT}")
+    log.at += 400
+    for n in range(2, 7):
+        log.says(f"m{n}", text(""), usage=half)
+    log.at += 400
+    log.user("¤")
+    log.says("m7", text(""))
+    [session] = found(write(tmp_path / "s.jsonl", log.lines))
+    figures = measure(session, counter(), lambda _: RATES)
+    # The opening was sent again seven times, the last time without a report.
+    assert (figures.static, figures.wasted["static"]) == (70, near(6 * 10 * 0.55))
+    # The long line stood in six requests, of which five reported.
+    assert (figures.repeated_elsewhere, figures.wasted["repeated_elsewhere"]) == (6, near(5 * 0.55))
+    assert figures.wasted["repeated_same"] == 0
+    # The first result (of two tokens) came with request 1: 6 and 7 are more than four behind. The second with 2.
+    assert (figures.stale[4], figures.wasted["stale_4"]) == (2 * 2 + 1 * 2, near(2 * 0.55))
+    # All 14 were sent again after each pause, the second time without a report.
+    assert figures.cold[300] == 2
+    assert figures.wasted["cold_300"] == near(14 * 0.55)
+    assert figures.wasted["cold_3600"] == 0
+
+
+def test_what_was_never_called_in_dollars(tmp_path: Path) -> None:
+    [session] = found(write_flows(tmp_path / "f.mitm", *conversation()))
+    figures = measure(session, counter(), lambda _: RATES)
+    # Fresh, as reported; the prompts grew by more than can be explained, so ours are theirs.
+    assert (figures.unused, figures.wasted["unused"]) == (14, near(14.0))
+    assert figures.dollars == near(50 + 5 + 70 + 5 * 9)
 
 
 def test_figures_add_up(tmp_path: Path) -> None:
@@ -115,7 +186,9 @@ def test_figures_add_up(tmp_path: Path) -> None:
         log.says(f"m{n}", text("¤"))
     [session], _ = read(write(tmp_path / "s.jsonl", log.lines))
     once, twice = measured(session), measured(session)
+    once.wasted["stale_4"] = 0.5
     twice.add(once)
+    assert twice.wasted["stale_4"] == 0.5
     assert twice.stale[4] == 2 * once.stale[4] > 0
     assert (twice.sent, twice.requests) == (2 * once.sent, 16)
     assert twice.amplification == once.amplification

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from hypothesis import given
@@ -26,6 +27,20 @@ def test_a_file_says_what_it_was_and_keeps_an_outline() -> None:
     assert "exact copy" in head
     assert kept[0] == "42\tclass Thing0:"
     assert len(text) < len(CODE) / 4
+
+
+def test_an_outline_has_what_stands_at_the_top_before_methods_but_in_the_order_of_the_file() -> None:
+    lines = [line for n in range(9) for line in (f"class Thing{n}:", f"    def method{n}(self):", "        run()" * 25)]
+    kept = handle("abc", subject("Read", {"file_path": "a.py"}), "\n".join(lines)).split("\n")[1:]
+    assert [line for line in kept if line.startswith("class")] == lines[::3]
+    assert 0 < len([line for line in kept if "def" in line]) < 9
+    assert kept == [line for line in lines if line in kept]
+
+
+def test_a_file_in_json_has_an_outline_too() -> None:
+    text = json.dumps([{"query": "/w/a.py", "result": CODE.replace("\t", " | "), "success": True}])
+    _, first, *_ = handle("abc", subject("read_files", {"files": [{"path": "/w/a.py"}]}), text).split("\n")
+    assert first == "42 | class Thing0:"
 
 
 def test_an_output_keeps_its_first_failing_and_last_lines() -> None:

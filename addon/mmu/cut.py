@@ -1,0 +1,116 @@
+"""The batch cut: what may leave a warm cache, because it pays.
+
+Everything behind the first change of a prefix is written again, at w - r more a token than reading it costs (w, r: the
+prices of a written and of a read token). So for every place where the prefix might be cut, from the tail up:
+
+    gain(k) = r x R x (tokens that leave behind k) - (w - r) x (tokens sent before that stay behind k)
+              - expected cost of the faults
+
+R is how many requests are still to come. A fault costs one more inference pass, the page written again, a short call,
+and half of the rent that was to be saved: r x prompt + w x page + output + r x page x R / 2, times the chance that the
+page is needed again. Sums from the tail give all of this in one pass; the best k is taken if its gain clears a margin,
+and if the conversation has saved before what the cut costs now, should no request follow (`addon.mmu.outlook`).
+
+The provider finds the prefix before the cut again only if an entry of its cache ends within LOOKBACK blocks before a
+mark of the request. The end of every earlier request since the prefix last changed is such an entry, and the end of
+this one such a mark. A cut farther up is priced as what it is then: everything behind the instructions is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from addon.mmu.evict import Epoch, Occasion, Policy, Size, victims
+from addon.mmu.handle import handle
+from addon.mmu.outlook import Outlook
+from addon.mmu.view import Entry, Splice, Table, shown
+from addon.wire.conversation import Act, Conversation, Kind
+
+LOOKBACK = 20
+"""Blocks. Anthropic, "Prompt caching"."""
+
+CALL = 150
+"""Tokens of an answer that is a recall and nothing else."""
+
+MARGIN = 2
+"""By how much what is earned must exceed what it costs."""
+
+
+def chance(entry: Entry) -> float:
+    """That a page which counts as dead is needed again."""
+    return 0.25 if entry.subject.act is Act.READ else 0.04
+
+
+def cut(
+    conversation: Conversation,
+    table: Table,
+    splices: Mapping[str, Splice],
+    seen: int,
+    since: int,
+    floor: int,
+    policy: Policy,
+    size: Size,
+    now: Outlook,
+    credit: float,
+    scale: float,
+    hour: bool,
+) -> Epoch | None:
+    """The cut that pays best, as an occasion to evict from its place on; None where none does.
+
+    `seen` is how many first messages had been sent before, `since` how many there were when
+    the prefix last changed, `floor` the last that must stay as it is, `credit` dollars,
+    `scale` the provider's tokens over ours, `hour` whether the client's cache is kept for an hour.
+    """
+    if now.rates is None or not seen:
+        return None
+    dead = [e for e in victims(table, splices, 0, policy, size, floor) if e.message < seen]
+    if not dead:
+        return None
+    weights = [_weight(conversation, n, size) for n in range(len(conversation.messages))]
+    for entry in table.entries:
+        if entry.anchor in splices:
+            weights[entry.message] += size(shown(entry, splices), None) - size(entry.block.text, entry.block.digest)
+    head = sum(size(conversation.text[t.start : t.end], None) for t in conversation.tools)
+    head += sum(size(b.text, b.digest) for b in conversation.instructions)
+    prompt = round((head + sum(weights)) * scale)
+    rate = now.rates.at(prompt)
+    write = rate.written_hour if hour else rate.written
+    remaining = now.remaining(table.requests)
+    by_message: dict[int, list[Entry]] = {}
+    for entry in dead:
+        by_message.setdefault(entry.message, []).append(entry)
+
+    best: tuple[float, int] | None = None
+    stays, leaves, faults, blocks = 0.0, 0.0, 0.0, 0
+    for number in range(len(conversation.messages) - 1, -1, -1):
+        blocks += len(conversation.messages[number].blocks)
+        if number < seen:
+            stays += weights[number] * scale
+        for entry in by_message.get(number, ()):
+            page = size(shown(entry, splices), None) * scale
+            left = size(handle(entry.page, entry.subject, entry.block.text), None) * scale
+            leaves += page - left
+            stays -= page - left
+            again = rate.read * (prompt + page * remaining / 2) + write * page + CALL * rate.output
+            faults += chance(entry) * again
+        if number not in by_message:
+            continue
+        # The entry ends where the request before the one that brought this message did: behind it came an answer.
+        far = number < since or blocks + len(conversation.messages[number - 1].blocks) > LOOKBACK
+        behind = prompt - head * scale - leaves if far else stays
+        cost = (write - rate.read) * behind
+        gain = rate.read * remaining * leaves - faults
+        if cost <= credit and gain > MARGIN * cost and (best is None or gain - cost > best[0]):
+            best = gain - cost, number
+    return Epoch(Occasion.CUT, best[1]) if best is not None else None
+
+
+def _weight(conversation: Conversation, number: int, size: Size) -> int:
+    message = conversation.messages[number]
+    out = 0
+    for block in message.blocks:
+        if block.kind in (Kind.TEXT, Kind.RESULT):
+            out += size(block.text, block.digest)
+        elif block.kind is not Kind.REASONING:
+            out += size(conversation.text[message.start + block.start : message.start + block.end], None)
+    return out
