@@ -97,7 +97,7 @@ def solve(recording: Recording, policy: Policy) -> Answer:
     cuts: list[tuple[int, int]] = []
     for found in items(recording, policy):
         if found:
-            problem, first = _problem(recording, policy, found)
+            problem, first = stated(recording, policy, found)
             schedule = best(problem)
             leaves += [
                 Leave(item, None if since is None else first + since)
@@ -126,14 +126,14 @@ def _free(recording: Recording, policy: Policy) -> float:
                 price = prices.write(recording.turns[k].ttl) if item.at >= starts[k] else prices.read
                 saved += (item.whole - size) * price
     ratio = recording.session.ratio.bytes_per_token
-    for at, stub in _stubs(recording).items() if policy.stubs else ():
+    for at, stub in stubs(recording).items() if policy.stubs else ():
         for k, laid in enumerate(recording.laid):
             price = prices.write(recording.turns[k].ttl) if at >= starts[k] else prices.read
             saved += (laid.parts[0][1][at].tokens(ratio) - stub.tokens(ratio)) * price
     return saved
 
 
-def _problem(recording: Recording, policy: Policy, found: Sequence[Item]) -> tuple[Problem, int]:
+def stated(recording: Recording, policy: Policy, found: Sequence[Item]) -> tuple[Problem, int]:
     """One context's problem, and its first request."""
     segment = recording.turns[found[0].turns[0]].segment
     requests = [k for k, turn in enumerate(recording.turns) if turn.segment == segment]
@@ -198,7 +198,7 @@ def _head(recording: Recording) -> int:
     return sum(here.tokens(ratio) for _, part in recording.laid[0].parts[:2] for here in part)
 
 
-def _stubs(recording: Recording) -> dict[int, Position]:
+def stubs(recording: Recording) -> dict[int, Position]:
     """The tools that are never called, as they look without descriptions, by their place."""
     used = {
         block["name"]
@@ -224,7 +224,7 @@ def _billed(
 ) -> Answer:
     """What the provider charges for it."""
     account = recording.account()
-    stubs = _stubs(recording) if stubs_from is not None else {}
+    stripped = stubs(recording) if stubs_from is not None else {}
     splits: list[Split] = []
     charge, faults = 0.0, 0
     segments = [turn.segment for turn in recording.turns]
@@ -233,7 +233,7 @@ def _billed(
             account.serve(warm, turn.at)
         line = laid.line
         if stubs_from is not None and k >= stubs_from:
-            for at, stub in stubs.items():
+            for at, stub in stripped.items():
                 line[at] = replace(stub, ttl=line[at].ttl)
         for leave in leaves:
             start, end = leave.item.turns

@@ -72,14 +72,14 @@ class Schedule:
 
 def best(problem: Problem) -> Schedule:
     """The cheapest schedule found."""
-    found = _settled(problem, list(problem.free))
+    found = settled(problem, list(problem.free))
     if any(problem.movable):
         for starts, reluctance in _beginnings(problem):
             _sweep(problem, starts, reluctance)
             for _ in range(SWEEPS):
                 if not _sweep(problem, starts, 0.0):
                     break
-            candidate = _settled(problem, starts)
+            candidate = settled(problem, starts)
             if candidate.cost < found.cost:
                 found = candidate
     return found
@@ -99,7 +99,7 @@ def _from(problem: Problem, k: int, back: int) -> int:
     return min([problem.free[k], *behind])
 
 
-def _settled(problem: Problem, starts: list[int]) -> Schedule:
+def settled(problem: Problem, starts: list[int]) -> Schedule:
     """The schedule with these cuts, every result leaving when that is best for it."""
     schedule = Schedule(starts, [], 0.0)
     for k, start in enumerate(starts):
