@@ -144,7 +144,7 @@ def test_a_result_arrives_whole_unless_it_is_long_and_needed_in_part_at_most() -
     recording = record(made, ANTHROPIC)
     (found,) = items(recording, Policy())
     a, b = found
-    assert a.small < a.first < a.whole / 10
+    assert a.small < a.first < a.whole / 5
     assert (a.call, a.needs, a.turns) == ("a", [1], (1, 3))
     assert (b.call, b.first, b.needs) == ("b", b.whole, [])
     (found,) = items(recording, switched("evicts"))
