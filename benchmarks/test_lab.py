@@ -37,7 +37,7 @@ def working(pause: float = 0.0, edits: bool = True) -> Session:
         name = f"file{n}"
         blocks = [call(name, file_path=f"/w/{name}.txt")]
         if edits and n in (3, 6):
-            old = source(f"file{n - 2}").splitlines()[40]
+            old = source(f"file{n - 2}").splitlines()[-1]  # which its handle keeps
             given = {"file_path": f"/w/file{n - 2}.txt", "old_string": old, "new_string": "pass"}
             blocks.append({"type": "tool_use", "id": f"edit{n}", "name": "Edit", "input": given})
         events.append(event("assistant", at, *blocks))
@@ -85,6 +85,17 @@ def test_the_age_rule_evicts_by_age_and_size_and_is_charged_for_what_was_needed(
     assert early.evicted_in_requests == sum(len(recording.turns) - (n + 2) for n in range(8))
 
 
+def test_a_head_that_others_keep_warm_is_read_in_every_arm() -> None:
+    usual = event("assistant", 1, call("a", file_path="/w/x.txt"), read=13_000)
+    made = session(event("user", 0, text("look")), usual, event("user", 2, result("a", source("a"))), event(
+        "assistant", 3, text("bye")
+    ))  # fmt: skip
+    recording = record(made, ANTHROPIC)
+    assert recording.untouched[0].read > 1000
+    (idle,) = lab.judged(recording, [parsed("fifo:9:500")], Counter())
+    assert idle.bill == pytest.approx(idle.untouched)
+
+
 def test_every_policy_forwards_valid_requests_under_every_tariff() -> None:
     made = working(pause=9000)
     for tariff in TARIFFS.values():
@@ -126,19 +137,19 @@ def outcome(name: str, policy: str, bill: float, faults: int = 0, ttl: str = "5m
 
 def test_sums_over_sessions_by_hand() -> None:
     rows = summaries("all", [
-        outcome("a", "full", 8.0, 2), outcome("b", "full", 9.0), outcome("a", "clairvoyant", 5.75),
+        outcome("a", "full", 8.0, 2), outcome("b", "full", 8.5), outcome("a", "clairvoyant", 5.75),
         outcome("b", "clairvoyant", 5.75),
     ])  # fmt: skip
     full, best = rows
-    assert (full.sessions, full.requests, full.untouched, full.bill, full.charge) == (2, 20, 20.0, 17.0, 1.5)
-    assert full.saved == pytest.approx(0.15)
-    assert full.saved_charged == pytest.approx(0.075)
-    assert full.saved_but_rereads == pytest.approx(0.1)
+    assert (full.sessions, full.requests, full.untouched, full.bill, full.charge) == (2, 20, 20.0, 16.5, 1.5)
+    assert full.saved == pytest.approx(0.175)
+    assert full.saved_charged == pytest.approx(0.1)
+    assert full.saved_but_rereads == pytest.approx(0.125)
     assert full.worst == pytest.approx(0.075)
     assert full.worst_session == "a"
     assert (full.fault_count, full.faults_per_request) == (4, 0.2)
     assert (full.per_eviction_request, full.per_page) == (4 / 100, 4 / 8)
-    assert full.share == pytest.approx(1.5 / 8.0)
+    assert full.share == pytest.approx(2.0 / 8.0)
     assert (best.share, best.share_whole) == (1.0, None)
 
 

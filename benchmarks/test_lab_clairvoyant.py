@@ -12,11 +12,14 @@ from benchmarks.lab import __main__ as lab
 from benchmarks.lab import clairvoyant
 from benchmarks.lab.forms import items
 from benchmarks.lab.policies import CLAIRVOYANT, FREE, NONE, WHOLE, parsed, switched
-from benchmarks.lab.recording import record
+from benchmarks.lab.recording import Recording, bill, record
 from benchmarks.lab.sweep import Problem, Result, Schedule, best, settled
 from benchmarks.lab.tariff import TARIFFS
+from benchmarks.quotes import CALL_TOKENS
+from benchmarks.rebuild import Session
 from benchmarks.test_lab import ANTHROPIC, source, working
 from benchmarks.test_rebuild import call, event, result, session, text
+from benchmarks.traces import Block
 
 
 def worked(free: tuple[int, ...] = (0, 2, 3, 4), charges: tuple[float, ...] = (0, 0, 0, 0)) -> Schedule:
@@ -108,18 +111,61 @@ def test_it_is_never_dearer_than_doing_nothing_nor_than_the_full_policy(tariff: 
         assert most < found[NONE] * 0.95  # there is something to save, and it is found
 
 
+@pytest.mark.parametrize("on", [("folds", "excerpts", "evicts", "cuts"), ("evicts", "cuts")])
 @pytest.mark.parametrize("pause", [0, 9000])
-def test_it_is_billed_what_the_search_expects(pause: float) -> None:
-    policy = switched("folds", "excerpts", "evicts", "cuts")
+def test_it_is_billed_what_the_search_expects(pause: float, on: tuple[str, ...]) -> None:
+    policy = switched(*on)
     for tariff in TARIFFS.values():
-        recording = record(working(pause), tariff)
+        recording = record(talkative(pause), tariff)
         (found,) = items(recording, policy)
         problem, _ = clairvoyant.stated(recording, policy, found)
         whole = [replace(r, first=i.whole, small=i.whole) for r, i in zip(problem.results, found, strict=True)]
         before = settled(replace(problem, results=whole), list(problem.free)).cost
-        expected = before - best(problem).cost
-        saved = recording.dollars(recording.untouched) - clairvoyant.solve(recording, policy).dollars
+        marked = bill(recording, [laid.line for laid in recording.laid], everywhere=True)
+        marks = recording.dollars(recording.untouched) - recording.dollars(marked)
+        assert (marks > 0) == tariff.marks  # each request adds more blocks than a mark looks back over
+        expected = marks + before - best(problem).cost
+        answer = clairvoyant.solve(recording, policy)
+        saved = recording.dollars(recording.untouched) - answer.dollars
+        assert bool(answer.cuts) == (tariff.keeps and "excerpts" not in on)
         assert saved == pytest.approx(expected, rel=0.02 if tariff.name == "openai" else 1e-6)
+
+
+def talkative(pause: float) -> Session:
+    """Reads six files, each followed by more blocks than a cache mark looks back over, and by an edit of the first."""
+    events = [event("user", 0, text("look"))]
+    at = 1.0
+    for n in range(6):
+        events.append(event("assistant", at, call(f"f{n}", file_path=f"/w/f{n}.txt")))
+        events.append(event("user", at + 1, result(f"f{n}", source(f"f{n}", 400))))
+        events.append(event("assistant", at + 2, *[text(f"thought {n} {m}") for m in range(24)]))
+        events.append(event("user", at + 3, text("go on")))
+        at += 4 + (pause if n == 3 else 0)
+    return session(*events, event("assistant", at, edit("f0", 7)))
+
+
+def edit(name: str, line: int, lines: int = 120) -> Block:
+    given = {"file_path": f"/w/{name}.txt", "old_string": source(name, lines).splitlines()[line]}
+    return {"type": "tool_use", "id": f"edit {name}", "name": "Edit", "input": given}
+
+
+def test_a_need_left_unmet_is_charged_as_it_is_to_everybody() -> None:
+    events = [
+        event("user", 0, text("look")),
+        event("assistant", 1, call("a", file_path="/w/a.txt")),
+        event("user", 2, result("a", source("a", 2000))),
+    ]
+    for n in range(60):
+        events += [event("assistant", 3 + n, text(f"thought {n}")), event("user", 3.5 + n, text("go on"))]
+    recording = record(session(*events, event("assistant", 99, edit("a", 7))), ANTHROPIC)
+    answer = clairvoyant.solve(recording, switched("evicts", "cuts"))
+    (leave,) = answer.leaves
+    assert (leave.since, leave.item.needs, answer.faults) == (2, [61], 1)
+    prices, split = recording.account().prices, recording.untouched[61]
+    context = split.read + split.write_1h
+    recall = context * prices.read + leave.item.whole * prices.write_1h + CALL_TOKENS * prices.output
+    assert answer.charge == pytest.approx(recall)
+    assert answer.dollars == pytest.approx(recording.dollars(answer.splits) + recall)
 
 
 def test_with_no_action_nothing_changes() -> None:
@@ -130,15 +176,13 @@ def test_with_no_action_nothing_changes() -> None:
 
 
 def test_a_result_arrives_whole_unless_it_is_long_and_needed_in_part_at_most() -> None:
-    line = source("a").splitlines()[7]
-    edit = {"type": "tool_use", "id": "e", "name": "Edit", "input": {"file_path": "/w/a.py", "old_string": line}}
     short = "\n".join(source("b").splitlines()[:20])
     made = session(
         event("user", 0, text("look")),
-        event("assistant", 1, call("a", file_path="/w/a.py"), call("b", file_path="/w/b.py")),
+        event("assistant", 1, call("a", file_path="/w/a.txt"), call("b", file_path="/w/b.txt")),
         event("user", 2, result("a", source("a")), result("b", short)),
-        event("assistant", 3, edit),
-        event("user", 4, result("e", "done")),
+        event("assistant", 3, edit("a", 7)),
+        event("user", 4, result("edit a", "done")),
         event("assistant", 5, text("bye")),
     )
     recording = record(made, ANTHROPIC)
@@ -151,23 +195,35 @@ def test_a_result_arrives_whole_unless_it_is_long_and_needed_in_part_at_most() -
     assert [item.first for item in found] == [item.whole for item in found]
 
 
-def test_what_a_fold_refers_to_is_needed_as_long_as_the_fold_is() -> None:
-    line = source("a").splitlines()[7]
-    edit = {"type": "tool_use", "id": "e", "name": "Edit", "input": {"file_path": "/w/a.py", "old_string": line}}
+def reading_again(lines: int) -> Recording:
+    """A file is read, as many of its first lines are read again, and later one is edited."""
     made = session(
         event("user", 0, text("look")),
-        event("assistant", 1, call("a", file_path="/w/a.py")),
+        event("assistant", 1, call("a", file_path="/w/a.txt")),
         event("user", 2, result("a", source("a"))),
-        event("assistant", 3, call("b", file_path="/w/a.py")),
-        event("user", 4, result("b", source("a"))),
-        event("assistant", 5, edit),
-        event("user", 6, result("e", "done")),
-        event("assistant", 7, text("bye")),
+        event("assistant", 3, call("b", file_path="/w/a.txt")),
+        event("user", 4, result("b", "\n".join(source("a").splitlines()[:lines]))),
+        event("assistant", 5, text("well")),
+        event("user", 6, text("go on")),
+        event("assistant", 7, edit("a", 7)),
     )
-    (found,) = items(record(made, ANTHROPIC), switched("folds", "evicts"))
+    return record(made, ANTHROPIC)
+
+
+def test_what_a_fold_refers_to_is_needed_as_long_as_the_fold_is() -> None:
+    (found,) = items(reading_again(120), switched("folds", "evicts"))
     a, b = found
     assert b.first < b.whole / 10
-    assert 2 in a.needs  # the request whose reply quotes a line that only `a` shows now
+    assert a.needs == [1, 2, 3]  # read again; where the fold arrives; a line that only `a` shows now
+
+
+def test_nothing_is_folded_against_an_excerpt() -> None:
+    (found,) = items(reading_again(12), switched("folds", "evicts"))
+    assert found[1].first < found[1].whole
+    (found,) = items(reading_again(12), Policy())
+    a, b = found
+    assert a.first < a.whole / 5
+    assert b.first == b.whole
 
 
 def test_tools_are_stripped_that_the_session_never_calls() -> None:

@@ -12,8 +12,8 @@ will be quoted, edited or read again, how many requests follow and when the clie
 - a result leaves when that is cheapest: where the prefix is written anyway, or by a cut of a warm cache that pays for
   itself over the requests that really follow. It may leave while it is still needed; the recall is then charged as a
   fault is to every policy;
-- the cache can be hit anywhere: marks stand wherever a later cut begins, beyond the four that the API allows. A planner
-  that places its marks worse writes more.
+- with cuts, the cache can be hit anywhere: a mark stands on every block, where the API allows four. A planner whose
+  marks are not where a cut begins writes more.
 
 Every decision of a planner with these actuators is open to it, at no more than the planner's price and with faults
 charged alike. So the best schedule bounds what any such planner can save, its faults charged. What is printed as
@@ -37,7 +37,7 @@ from addon.mmu.evict import Policy
 from benchmarks.lab.forms import Item, items
 from benchmarks.lab.outcome import Outcome
 from benchmarks.lab.policies import CLAIRVOYANT, FREE, Named
-from benchmarks.lab.recording import Recording
+from benchmarks.lab.recording import Recording, bill
 from benchmarks.lab.sweep import Problem, Result, best
 from benchmarks.lab.tariff import STEP
 from benchmarks.quotes import CALL_TOKENS
@@ -71,8 +71,8 @@ def foretold(recording: Recording, named: Named) -> Outcome:
     """The best bill found with the actions that the policy allows, or the bound where these cost nothing."""
     untouched = recording.dollars(recording.untouched)
     if named.curve == FREE:
-        requests, bill = len(recording.turns), untouched - _free(recording, named.policy)
-        return Outcome(recording.session.name, named.name, FREE, recording.ttl, requests, untouched, bill)
+        requests, left = len(recording.turns), untouched - _free(recording, named.policy)
+        return Outcome(recording.session.name, named.name, FREE, recording.ttl, requests, untouched, left)
     answer = solve(recording, named.policy)
     gone = [leave for leave in answer.leaves if leave.since is not None or leave.item.first == leave.item.small]
     return Outcome(
@@ -109,15 +109,16 @@ def solve(recording: Recording, policy: Policy) -> Answer:
     if policy.stubs:
         cold = [k for k, split in enumerate(recording.untouched) if split.read <= _head(recording)]
         moments += dict.fromkeys([0, *cold[:3]])
-    answers = [nothing, *(_billed(recording, leaves, cuts, moment) for moment in moments)]
+    answers = [nothing, *(_billed(recording, leaves, cuts, moment, policy.cuts) for moment in moments)]
     return min(answers, key=lambda answer: answer.dollars)
 
 
 def _free(recording: Recording, policy: Policy) -> float:
     """Dollars saved if leaving and coming back cost nothing."""
     prices = recording.tariff.prices(recording.session.model)
-    starts = _written(recording)
-    saved = 0.0
+    base = _marked(recording, policy)
+    starts = _written(recording, base)
+    saved = recording.dollars(recording.untouched) - recording.dollars(base)
     for segment in items(recording, policy):
         for item in segment:
             for k in range(*item.turns):
@@ -142,7 +143,7 @@ def stated(recording: Recording, policy: Policy, found: Sequence[Item]) -> tuple
     ratio = recording.session.ratio.bytes_per_token
     places = {item.at for item in found}
     sizes = [0 if at in places else here.tokens(ratio) for at, here in enumerate(recording.laid[last - 1].line)]
-    written = _written(recording)[first:last]
+    written = _written(recording, _marked(recording, policy))[first:last]
     write = [prices.write(turn.ttl) for turn in recording.turns[first:last]]
     results = [
         Result(item.at, item.turns[0] - first, item.turns[1] - first, item.first, item.small,
@@ -181,12 +182,19 @@ def _recall(recording: Recording, item: Item, k: int, end: int) -> float:
     return once + item.whole * prices.read * (end - 1 - k)
 
 
-def _written(recording: Recording) -> list[int]:
-    """For every request as it is, the first block that is not read from the cache."""
+def _marked(recording: Recording, policy: Policy) -> Sequence[Split]:
+    """How the requests are billed as they are, with a mark on every block where there may be cuts."""
+    if not policy.cuts or not recording.tariff.marks:
+        return recording.untouched
+    return bill(recording, [laid.line for laid in recording.laid], everywhere=True)
+
+
+def _written(recording: Recording, base: Sequence[Split]) -> list[int]:
+    """For every request, the first block that is not read from the cache."""
     ratio = recording.session.ratio.bytes_per_token
     slack = 0 if recording.tariff.marks else STEP - 1
     starts: list[int] = []
-    for laid, split in zip(recording.laid, recording.untouched, strict=True):
+    for laid, split in zip(recording.laid, base, strict=True):
         sums = accumulate(here.tokens(ratio) for here in laid.line)
         starts.append(sum(1 for total in sums if split.read and total <= split.read + slack))
     return starts
@@ -220,17 +228,16 @@ def _plain(schema: object) -> object:
 
 
 def _billed(
-    recording: Recording, leaves: Sequence[Leave], cuts: Sequence[tuple[int, int]], stubs_from: int | None
+    recording: Recording,
+    leaves: Sequence[Leave],
+    cuts: Sequence[tuple[int, int]],
+    stubs_from: int | None,
+    everywhere: bool,
 ) -> Answer:
     """What the provider charges for it."""
-    account = recording.account()
     stripped = stubs(recording) if stubs_from is not None else {}
-    splits: list[Split] = []
-    charge, faults = 0.0, 0
-    segments = [turn.segment for turn in recording.turns]
-    for k, (turn, warm, laid) in enumerate(zip(recording.turns, recording.warm, recording.laid, strict=True)):
-        if warm is not None:
-            account.serve(warm, turn.at)
+    lines: list[list[Position]] = []
+    for k, laid in enumerate(recording.laid):
         line = laid.line
         if stubs_from is not None and k >= stubs_from:
             for at, stub in stripped.items():
@@ -240,8 +247,10 @@ def _billed(
             if start <= k < end:
                 form = leave.item.left if leave.since is not None and k >= leave.since else leave.item.shown
                 line[leave.item.at] = replace(form, ttl=line[leave.item.at].ttl)
-        marks = [start - 1 for request, start in cuts if request >= k and segments[request] == turn.segment]
-        splits.append(account.serve(line, turn.at, [at for at in marks if 0 <= at < len(line)]))
+        lines.append(line)
+    splits = bill(recording, lines, everywhere)
+    charge, faults = 0.0, 0
+    segments = [turn.segment for turn in recording.turns]
     for leave in leaves:
         missed = [need for need in leave.item.needs if leave.since is not None and need >= leave.since]
         if missed:

@@ -73,19 +73,22 @@ def record(session: Session, tariff: Tariff) -> Recording:
     warm = tuple(prompt(tariff.body(_priming(session, turn))) if turn.warm else None for turn in session.turns)
     outputs = tuple(answer_tokens(session, turn) for turn in session.turns)
     made = Recording(session, tariff, session.turns, bodies, tuple(laid), warm, outputs, demands(session), ())
-    return replace(made, untouched=tuple(bill(made, [one.line for one in laid])))
+    return replace(made, untouched=bill(made, [one.line for one in laid]))
 
 
 def _priming(session: Session, turn: Turn) -> dict[str, Any]:
     return {"system": [], **session.priming(turn)}
 
 
-def bill(recording: Recording, lines: Sequence[list[Position]]) -> list[Split]:
-    """The requests billed as if they had been sent like `lines`, to an account of their own."""
+def bill(recording: Recording, lines: Sequence[list[Position]], everywhere: bool = False) -> tuple[Split, ...]:
+    """The requests billed as if they had been sent like `lines`, to an account of their own.
+
+    `everywhere`: with a cache mark on every block, not only the client's.
+    """
     account = recording.account()
-    splits = []
+    splits: list[Split] = []
     for turn, warm, line in zip(recording.turns, recording.warm, lines, strict=True):
         if warm is not None:
             account.serve(warm, turn.at)
-        splits.append(account.serve(line, turn.at))
-    return splits
+        splits.append(account.serve(line, turn.at, range(len(line)) if everywhere else ()))
+    return tuple(splits)
