@@ -37,7 +37,7 @@ def working(pause: float = 0.0, edits: bool = True) -> Session:
         name = f"file{n}"
         blocks = [call(name, file_path=f"/w/{name}.txt")]
         if edits and n in (3, 6):
-            old = source(f"file{n - 2}").splitlines()[-1]  # which its handle keeps
+            old = source(f"file{n - 2}").splitlines()[0]  # which its handle keeps
             given = {"file_path": f"/w/file{n - 2}.txt", "old_string": old, "new_string": "pass"}
             blocks.append({"type": "tool_use", "id": f"edit{n}", "name": "Edit", "input": given})
         events.append(event("assistant", at, *blocks))
