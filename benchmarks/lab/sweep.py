@@ -14,9 +14,9 @@ The schedules are too many to try, so they are improved request by request. With
 cut at one request is found exactly: for every result, what it will cost with and without being written there is known
 (what it has cost so far, going forward; what it will cost, from a pass backward), and the sum over the results behind
 the cut and what stands between them is smallest at one of them. Sweeps over all requests go on until one changes
-nothing; no step makes it dearer. It starts from no cuts at all, several times, each time more reluctant to cut in the
-first sweep, and the cheapest end counts. Hence it is the best schedule found and not proven to be the best; on cases
-small enough to try all schedules it is (benchmarks/test_lab_clairvoyant.py).
+nothing; no step makes it dearer. It starts from no cuts at all, each time more reluctant to cut in the first sweep, and
+from cuts at every request, and the cheapest end counts. Hence it is the best schedule found and not proven to be the
+best; where there are few enough to try them all it nearly always is (benchmarks/test_lab_clairvoyant.py).
 """
 
 from __future__ import annotations
