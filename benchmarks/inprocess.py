@@ -131,7 +131,8 @@ def in_process(trace: Trace, options: Options) -> Row:
     model = model_of(session.model)
     rates = Rates(model.input / 1e6, model.read / 1e6, model.write_5m / 1e6, model.write_1h / 1e6, model.output / 1e6,
                   model.minimum)  # fmt: skip
-    planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=Outlook(used=used_elsewhere(trace)))
+    outlook = Outlook(used=used_elsewhere(trace))
+    planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=outlook)
     for turn in session.turns:
         body = session.body(turn)
         sent, made = planner.forward(encode(body), turn.at, head_warm=bool(turn.warm))
