@@ -88,6 +88,8 @@ class Accounts:
             add("mmu_odd_spellings_total", draft.odd)
         if call.rewritten:
             add("mmu_rewritten_total")
+        if call.marked:
+            add("mmu_marked_total", extent=call.marked.value)
         if draft.view.state.get("hands_off"):
             add("mmu_passed_through_total", reason="left alone since a refusal")
 
@@ -188,7 +190,7 @@ class Accounts:
             self._factors[model] = factor, seen + 1
             if isinstance(self.keeper, Keeper):
                 self.keeper.hierarchy.learn("calibration", model, [round(factor, 4), seen + 1])
-        here = standing(call.conversation, call.plan, splices)
+        here = standing(call.conversation, call.plan, splices, marked=bool(call.marked))
         otherwise = self._scale(model, weight, None if observing else measured(weight, usage, here)).factor(factor)
 
         def scale(part: Part) -> float:

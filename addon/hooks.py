@@ -366,6 +366,8 @@ class Mitmmu:
 
         async def book() -> None:
             try:
+                if self.pager is not None:
+                    self.pager.marks_brought(call, usage)
                 await accounts.heard(flow, call, usage)
             except Exception:
                 self.metrics.add("mmu_failures_total", place="books")

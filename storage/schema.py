@@ -94,7 +94,9 @@ facts = Table(
 
 # sums, to which every request adds: by what it cost, and by what it would have cost with nothing changed
 COUNTS = ("requests", "unknown", "prompt_tokens", "saved_tokens")
-DOLLARS = ("billed", "untouched", "fold", "evict", "collapse", "recall", "tool", "carried", "other")
+DOLLARS = (
+    "billed", "untouched", "fold", "evict", "collapse", "recall", "tool", "carried", "other", "mark", "keepalive",
+)  # fmt: skip
 
 ledger = Table(
     "ledger",
@@ -109,7 +111,7 @@ ledger = Table(
 )
 
 # oldest first; the last one is what this code reads and writes
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 
 def revision(connection: Connection) -> str | None:

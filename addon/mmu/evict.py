@@ -75,6 +75,8 @@ class Policy:
     """They also leave a warm cache, where that pays."""
     stubs: bool = True
     """Tools that are not used arrive without their descriptions."""
+    marks: bool = True
+    """Where a client asks for no caching, it is asked for."""
     file_age: int = 8
     output_age: int = 3
     least: int = 100
