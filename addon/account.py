@@ -138,15 +138,26 @@ class Accounts:
             self._rates[key] = rates(model, url, day, self._own, listed)
         return self._rates[key]
 
+    async def rates(self, flow: http.HTTPFlow, model: str, day: date) -> Rates:
+        """What a model costs where a flow went."""
+        return self._price(flow, model, day, await self.prices())
+
+    def refreshed(self, call: Call, usage: Usage, billed: float, day: date) -> None:
+        """Book a request that kept the cache of a call's conversation warm: for now a loss."""
+        self.metrics.tokens(usage)
+        self.metrics.add("mmu_billed_dollars_total", billed, model=call.conversation.model)
+        by = {Action.KEEPALIVE: -billed}
+        self._book(call, Entry(billed, 0.0, usage.prompt, 0, by, known=True), requests=0, day=day)
+
     def unheard(self, call: Call) -> None:
         """Book a request of which nothing was reported."""
         self._book(call, Entry())
 
-    def _book(self, call: Call, entry: Entry) -> None:
+    def _book(self, call: Call, entry: Entry, *, requests: int = 1, day: date | None = None) -> None:
         if not isinstance(self.keeper, Keeper):
             return
         sums: dict[str, float] = {
-            "requests": 1,
+            "requests": requests,
             "unknown": 0 if entry.known else 1,
             "prompt_tokens": entry.prompt,
             "saved_tokens": entry.saved,
@@ -155,7 +166,7 @@ class Accounts:
             **{action.value: entry.by.get(action, 0.0) for action in Action},
         }
         name = call.name
-        self.keeper.hierarchy.book(Booking(str(_day(call)), call.plan.view.id, name.tenant, name.project, sums))
+        self.keeper.hierarchy.book(Booking(str(day or _day(call)), call.plan.view.id, name.tenant, name.project, sums))
 
     def _scale(self, model: str, weight: Weight, found: tuple[int, int] | None) -> Scale:
         """What is known of a model's tokens, with what was found out now."""

@@ -11,7 +11,9 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from mitmproxy import ctx, http
 from mitmproxy.addonmanager import Loader
@@ -22,6 +24,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from addon import carry_on, options, upgrade
 from addon.account import Accounts
 from addon.call import Call, PassThrough
+from addon.keepalive import Keepalive
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
 from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
@@ -62,6 +65,7 @@ class Mitmmu:
         self.hierarchy: Hierarchy | None = None
         self.pager: Pager | None = None
         self.accounts: Accounts | None = None
+        self.keepalive: Keepalive | None = None
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
@@ -114,6 +118,10 @@ class Mitmmu:
             logger.exception("mitmmu: the store does not open, so everything passes through")
             return
         self.accounts, self.pager = accounts, Pager(keeper, key, self.metrics, counter)
+        if settings.mode is Mode.AUTO:
+            self.keepalive = Keepalive(accounts, self.pager, keeper, self.metrics)
+            if not settings.header_clock:
+                self.keepalive.start()
         if not self.can_relay and settings.recall in (Recall.AUTO, Recall.RELAY):
             self.metrics.add("mmu_failures_total", place="relay not possible")
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
@@ -136,6 +144,8 @@ class Mitmmu:
     async def _close(self) -> None:
         if self.opening is not None:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
+        if self.keepalive is not None:
+            self.keepalive.stop()
         if self._background:
             await asyncio.wait(self._background, timeout=2)
         if self.hierarchy is not None:
@@ -248,6 +258,10 @@ class Mitmmu:
         if observing:
             call.rewritten, call.offered, call.relays, sent = False, False, False, body
         self.accounts.sent(call, len(body), len(sent))
+        if self.keepalive is not None and settings.keepalive:
+            self.keepalive.asked(call, headers)
+            if settings.header_clock:
+                self._behind(self.keepalive.check(now))
         if not observing:
             headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
         if call.rewritten:
@@ -369,11 +383,17 @@ class Mitmmu:
                 if self.pager is not None:
                     self.pager.marks_brought(call, usage)
                 await accounts.heard(flow, call, usage)
+                if self.keepalive is not None and self.settings is not None and self.settings.keepalive:
+                    self.keepalive.answered(flow, call, usage)
             except Exception:
                 self.metrics.add("mmu_failures_total", place="books")
                 logger.exception("mitmmu: what a response reported could not be booked")
             logger.info(flow.comment)
 
-        task = asyncio.ensure_future(book())
+        self._behind(book())
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside what goes on."""
+        task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)

@@ -31,6 +31,7 @@ HELP: Mapping[str, str] = {
     "mmu_replay_only_total": "Requests that left without their new splices, by reason.",
     "mmu_transformed_total": "Responses that report reasoning dropped by the provider.",
     "mmu_resent_total": "Refused rewrites resent as the original, by what came of it.",
+    "mmu_refreshes_total": "Requests sent to keep a cache warm, by what came of it.",
     "mmu_poisoned_total": "Splices taken back for good after a refusal.",
     "mmu_failures_total": "Failures inside mitmmu that were survived, by place.",
     "mmu_client_bytes_total": "Bytes of request bodies as clients sent them.",
