@@ -77,6 +77,8 @@ class Policy:
     """They also leave a warm cache, where that pays."""
     stubs: bool = True
     """Tools that are not used arrive without their descriptions."""
+    marks: bool = True
+    """Where a client asks for no caching, it is asked for."""
     excerpt_over: int = 1500
     """Tokens of an output from which it arrives in part."""
     excerpt_room: int = 1000
