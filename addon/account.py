@@ -84,6 +84,8 @@ class Accounts:
             add("mmu_odd_spellings_total", draft.odd)
         if call.rewritten:
             add("mmu_rewritten_total")
+        if call.marked:
+            add("mmu_marked_total", extent=call.marked.value)
         if draft.view.state.get("hands_off"):
             add("mmu_passed_through_total", reason="left alone since a refusal")
 
@@ -132,15 +134,26 @@ class Accounts:
             self._rates[key] = rates(model, url, day, self._own, listed)
         return self._rates[key]
 
+    async def rates(self, flow: http.HTTPFlow, model: str, day: date) -> Rates:
+        """What a model costs where a flow went."""
+        return self._price(flow, model, day, await self.prices())
+
+    def refreshed(self, call: Call, usage: Usage, billed: float, day: date) -> None:
+        """Book a request that kept the cache of a call's conversation warm: for now a loss."""
+        self.metrics.tokens(usage)
+        self.metrics.add("mmu_billed_dollars_total", billed, model=call.conversation.model)
+        by = {Action.KEEPALIVE: -billed}
+        self._book(call, Entry(billed, 0.0, usage.prompt, 0, by, known=True), requests=0, day=day)
+
     def unheard(self, call: Call) -> None:
         """Book a request of which nothing was reported."""
         self._book(call, Entry())
 
-    def _book(self, call: Call, entry: Entry) -> None:
+    def _book(self, call: Call, entry: Entry, *, requests: int = 1, day: date | None = None) -> None:
         if not isinstance(self.keeper, Keeper):
             return
         sums: dict[str, float] = {
-            "requests": 1,
+            "requests": requests,
             "unknown": 0 if entry.known else 1,
             "prompt_tokens": entry.prompt,
             "saved_tokens": entry.saved,
@@ -149,7 +162,7 @@ class Accounts:
             **{action.value: entry.by.get(action, 0.0) for action in Action},
         }
         name = call.name
-        self.keeper.hierarchy.book(Booking(str(_day(call)), call.plan.view.id, name.tenant, name.project, sums))
+        self.keeper.hierarchy.book(Booking(str(day or _day(call)), call.plan.view.id, name.tenant, name.project, sums))
 
     def _remember(self, model: str) -> None:
         if not isinstance(self.keeper, Keeper):
@@ -177,7 +190,7 @@ class Accounts:
         if observing:
             entry, saved = self._books.watch(model, weight, usage, call.more, price)
         else:
-            here = standing(call.conversation, call.plan, splices)
+            here = standing(call.conversation, call.plan, splices, marked=bool(call.marked))
             entry, saved = self._books.enter(model, weight, usage, call.more, price, here)
         self._remember(model)
         if observing:

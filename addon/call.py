@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from addon.keeper import Name
+from addon.mmu.breakpoints import Extent, Head
 from addon.mmu.plan import Plan
 from addon.recall.patch import Answered
 from addon.wire.api import Api
@@ -41,6 +42,12 @@ class Call:
     """Whether it only repeats its conversation, for a summary or a title."""
     relays: bool = False
     """Whether a recall in its response is answered there, unseen by the client."""
+    marked: Extent = Extent.NONE
+    """How much of it carries cache marks of ours; the client then set none."""
+    unmarked: bytes = b""
+    """What would have been sent without them."""
+    head: Head | None = None
+    """Where it is remembered what such marks bring at the head."""
     transformed: bool = False
     """Whether the provider said that it dropped reasoning."""
     usage: Usage | None = None

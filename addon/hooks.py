@@ -23,6 +23,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from addon import carry_on, options, upgrade
 from addon.account import Accounts
 from addon.call import Call, PassThrough
+from addon.keepalive import Keepalive
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
 from addon.learning import learn
@@ -64,6 +65,7 @@ class Mitmmu:
         self.hierarchy: Hierarchy | None = None
         self.pager: Pager | None = None
         self.accounts: Accounts | None = None
+        self.keepalive: Keepalive | None = None
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
@@ -116,6 +118,10 @@ class Mitmmu:
             logger.exception("mitmmu: the store does not open, so everything passes through")
             return
         self.accounts, self.pager = accounts, Pager(keeper, key, self.metrics, counter)
+        if settings.mode is Mode.AUTO:
+            self.keepalive = Keepalive(accounts, self.pager, keeper, self.metrics)
+            if not settings.header_clock:
+                self.keepalive.start()
         if not self.can_relay and settings.recall in (Recall.AUTO, Recall.RELAY):
             self.metrics.add("mmu_failures_total", place="relay not possible")
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
@@ -138,6 +144,8 @@ class Mitmmu:
     async def _close(self) -> None:
         if self.opening is not None:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
+        if self.keepalive is not None:
+            self.keepalive.stop()
         if self._background:
             await asyncio.wait(self._background, timeout=2)
         if self.hierarchy is not None:
@@ -250,6 +258,10 @@ class Mitmmu:
         if observing:
             call.rewritten, call.offered, call.relays, sent = False, False, False, body
         self.accounts.sent(call, len(body), len(sent))
+        if self.keepalive is not None and settings.keepalive:
+            self.keepalive.asked(call, headers)
+            if settings.header_clock:
+                self._later(self.keepalive.check(now))
         if not observing:
             headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
         if call.rewritten:
@@ -385,7 +397,11 @@ class Mitmmu:
 
         async def book() -> None:
             try:
+                if self.pager is not None:
+                    self.pager.marks_brought(call, usage)
                 await accounts.heard(flow, call, usage)
+                if self.keepalive is not None and self.settings is not None and self.settings.keepalive:
+                    self.keepalive.answered(flow, call, usage)
             except Exception:
                 self.metrics.add("mmu_failures_total", place="books")
                 logger.exception("mitmmu: what a response reported could not be booked")

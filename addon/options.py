@@ -53,6 +53,8 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     recall: Recall = Recall.AUTO
     sockets: Sockets = Sockets.REFUSE
+    keepalive: bool = False
+    """Caches of idle conversations are kept warm where that is likely to pay."""
     header_clock: bool = False
     prices: tuple[Override, ...] = ()
     """Prices that go before those of the table."""
@@ -68,6 +70,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_websocket": ("refuse", "refuse (Codex then sends requests, that can be managed) or observe (as it is)."),
     "mmu_prices": ("", "File with prices of your own, in dollars. Default: prices.toml in mmu_home, if there is one."),
+    "mmu_keepalive": ("off", "off, or auto: refresh the cache of an idle conversation while that is likely to pay."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak one of the APIs: gateway.example.com,localhost:8080."),
 }
@@ -139,6 +142,8 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     sockets = [what.value for what in Sockets]
     if given["mmu_websocket"] not in sockets:
         raise OptionsError(f"mmu_websocket={given['mmu_websocket']!r}: expected one of {', '.join(sockets)}")
+    if given["mmu_keepalive"] not in ("off", "auto"):
+        raise OptionsError(f"mmu_keepalive={given['mmu_keepalive']!r}: expected off or auto")
     if given["mmu_clock"] not in ("system", "header"):
         raise OptionsError(f"mmu_clock={given['mmu_clock']!r}: expected system or header")
     hosts = tuple(host.strip().lower() for host in given["mmu_hosts"].split(",") if host.strip())
@@ -153,6 +158,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         recall=Recall(given["mmu_recall"]),
         sockets=Sockets(given["mmu_websocket"]),
         prices=_prices(given["mmu_prices"], home),
+        keepalive=given["mmu_keepalive"] == "auto",
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,
     )

@@ -17,11 +17,12 @@ from weakref import WeakValueDictionary
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
 from addon.learning import learned
+from addon.mmu.breakpoints import PURSE, REFUSED, Extent, Heads, earned, extent, head_name
 from addon.mmu.habits import Learned
 from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
-from addon.options import Recall, Settings
+from addon.options import Mode, Recall, Settings
 from addon.recall import patch, spans
 from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
@@ -29,10 +30,11 @@ from addon.recall.replay import expanded, hidden, taken_back
 from addon.watch.metrics import Metrics
 from addon.wire import clients, rules
 from addon.wire.api import Api
-from addon.wire.apis import APIS, relaying
+from addon.wire.apis import APIS, marking, relaying
 from addon.wire.clients import Purpose
 from addon.wire.conversation import Conversation
-from addon.wire.scan import Malformed
+from addon.wire.scan import Malformed, splice
+from addon.wire.usage import Usage
 from storage.errors import StoreError
 from storage.records import Outcome
 
@@ -119,6 +121,7 @@ class Pager:
         self._readings: dict[str, Readings] = {}
         self._loose: OrderedDict[str, dict[str, Splice]] = OrderedDict()
         """Hidden exchanges that the store did not take when they were made, by line."""
+        self._heads = Heads()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
@@ -185,6 +188,7 @@ class Pager:
         """
         notes: list[str] = []
         name = request.name
+        answers: Mapping[str, patch.Answered] | None = None
         for _ in range(3):
             known = await self._known(name)
             if known is None:
@@ -197,16 +201,19 @@ class Pager:
             self.metrics.add("mmu_store_outcomes_total", outcome=outcome.value)
             if outcome is Outcome.STORED:
                 self._stored(draft)
-                return self._call(request, draft, sent, notes, answers, relays=relays), sent
+                break
             notes.clear()
             if outcome is not Outcome.STALE:
                 # Another proxy may have moved the line meanwhile, so the replay is taken from a fresh look at it.
                 known = await self._known(name)
                 request, draft, sent = await self._replay(request, known, f"store {outcome.value}", notes)
+                answers = None
                 break
         else:
             request, draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
-        return self._call(request, draft, sent, notes, None, relays=relays), sent
+            answers = None
+        call = self._call(request, draft, sent, notes, answers, relays=relays)
+        return call, await self._marked(request, call, sent)
 
     def _stored(self, draft: Plan) -> None:
         """Forget the hidden exchanges that the line has now."""
@@ -459,6 +466,63 @@ class Pager:
             logger.error("mitmmu: a rewrite would have broken a rule and was held back: %s", "; ".join(broken))
         bare = without_new(draft)
         return replace(bare, splices={}), request.original
+
+    async def _marked(self, request: Request, call: Call, sent: bytes) -> bytes:
+        """The request with cache marks, where the client has set none and they pay; else as it is."""
+        way, settings, now = marking(request.api), request.settings, request.now
+        asks = settings.policy.marks and settings.policy.name != "fifo" and settings.mode is not Mode.OBSERVE
+        if way is None or not asks or not way.unasked(request.client):
+            return sent
+        line = call.plan.line
+        head = self._heads.of((request.name.tenant, head_name(request.client)))
+        much = extent(request.client, line, head, now, way.LIFETIME)
+        head.at = now
+        if much is Extent.NONE:
+            return sent
+
+        def work() -> tuple[int, bytes]:
+            readings = self._of(request.api)
+            before = readings.read(sent, readings.sent, request.client.path)
+            edits = way.place(before, line.seen, tail=much is Extent.ALL)
+            made = splice(before.text, edits).encode("utf-8")
+            after = readings.read(made, readings.sent, request.client.path)
+            marks = way.count(edits)
+            broken = rules.broken(before, after, rules=request.api.RULES, marks=marks)
+            if before.digests != after.digests:
+                broken.append("a mark changed what it marks")
+            if not broken:
+                return marks, made
+            self.metrics.add("mmu_broken_rules_total")
+            logger.error("mitmmu: cache marks would have broken a rule and were left out: %s", "; ".join(broken))
+            return 0, sent
+
+        try:
+            marks, made = await asyncio.to_thread(work) if len(sent) > LARGE else work()
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="marks")
+            logger.exception("mitmmu: cache marks could not be set")
+            return sent
+        if marks:
+            call.marked, call.unmarked, call.head, call.rewritten = much, sent, head, True
+            call.notes.append(f"{marks} cache mark{'s' * (marks > 1)} set")
+            # From now on its cache is warm for a while, whatever the line knew before.
+            purse = call.plan.view.state.get(PURSE, 0.0)
+            self.keeper.heard(call.plan.view, {"ttl": way.LIFETIME, PURSE: purse})
+        return made
+
+    def marks_brought(self, call: Call, usage: Usage) -> None:
+        """Learn from a report what the marks of a request have brought."""
+        gain = round(earned(usage, call.conversation.model), 1)
+        if call.marked is Extent.HEAD and call.head is not None:
+            call.head.purse += gain
+        elif call.marked is Extent.ALL:
+            self.keeper.heard(call.plan.view, {PURSE: call.plan.view.state.get(PURSE, 0.0) + gain})
+
+    def unmark(self, call: Call, refusal: str) -> None:
+        """Set no more marks on a line: the provider took the request without them only."""
+        self.keeper.heard(call.plan.view, {REFUSED: refusal[:200]})
+        if call.head is not None:
+            call.head.purse = float("-inf")
 
     async def poison(self, call: Call, anchors: Sequence[str], refusal: str) -> None:
         """Take new splices back for good; without any named, all there are: that line is left alone from then on."""

@@ -8,6 +8,7 @@ from mitmproxy import http
 
 from addon.call import Call
 from addon.listen import hear_whole
+from addon.mmu.breakpoints import Extent
 from addon.mmu.plan import rewrite, without_new
 from addon.pager import Pager
 from addon.resend import resend
@@ -24,7 +25,7 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     """
     assert flow.response is not None
     refusal = flow.response.get_text(strict=False) or ""
-    longer = len(flow.request.raw_content or b"") > len(call.original)
+    longer = len(call.unmarked or flow.request.raw_content or b"") > len(call.original)  # marks are no words
     if not call.api.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
@@ -32,6 +33,9 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     tries: list[tuple[str, bytes]] = [("original", call.original)]
     if draft.new and (replay.replay or conversation.text != (call.client or call.conversation).text):
         tries.insert(0, ("replay", rewrite(conversation, replay.table, replay.replay)))
+    alone = len(tries) == 1
+    if call.marked:
+        tries = [("same without cache marks", call.unmarked), *(t for t in tries if t[1] != call.unmarked)]
     for what, body in tries:
         answer = await resend(flow, body)
         if answer is None:
@@ -41,8 +45,14 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
             logger.error("mitmmu: the provider refused a rewrite and took the %s: %s", what, refusal[:500])
             flowlist.note(flow, f"refused, {what} sent")
             flow.request.content, flow.response = body, answer  # what carries this answer on begins with what was taken
+            call.marked = Extent.NONE
+            if body == call.unmarked:
+                pager.unmark(call, refusal)
+                call.rewritten = body != call.original
+                hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
+                return
             new = [s.anchor for s in draft.new]
-            await pager.poison(call, new if what == "replay" or len(tries) == 1 else [], refusal)
+            await pager.poison(call, new if what == "replay" or alone else [], refusal)
             call.rewritten = what == "replay"
             if not call.rewritten:
                 call.offered = call.relays = False

@@ -129,6 +129,7 @@ class Measurement:
         found = difference(plain.body, managed.body)
         self.tally.add(found)
         self.quotes.add(self.session.reply(turn), managed.body, found.changes, managed.tokens, self._rates(turn))
+        self.quotes.call(self.session.reply(turn), plain.body, managed.body, managed.tokens, self._rates(turn))
         row.folds, row.evictions, row.back = self.tally.folds, self.tally.evictions, self.tally.back
         row.stubs = self.tally.stubs
         row.quote_faults, row.charge = self.quotes.count, self.quotes.dollars

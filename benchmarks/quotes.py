@@ -8,6 +8,7 @@ text it quotes stands nowhere in the request that arrived, but in a page that wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -52,6 +53,23 @@ class QuoteFaults:
             self._recalled[page.call] = tokens
         self.count += len(needed)
         return len(needed)
+
+    def call(
+        self, reply: Sequence[Block], sent: Body, arrived: Body, context: int, rates: Rates
+    ) -> int:
+        """Charges the first call of every tool that arrived as a stub, as if the model had to ask for its definition
+        before; returns how many there were."""
+        stubs = {
+            t["name"]: len(json.dumps(t)) / self.bytes_per_token
+            for t, there in zip(sent.get("tools", []), arrived.get("tools", []), strict=False)
+            if t != there
+        }
+        called = {b["name"] for b in reply if b["type"] == "tool_use"} & stubs.keys() - self._recalled.keys()
+        for name in called:
+            self.dollars += context * rates.read + stubs[name] * rates.write + CALL_TOKENS * rates.output
+            self._recalled[name] = stubs[name]
+        self.count += len(called)
+        return len(called)
 
     def restart(self) -> None:
         """The client compacted: nothing of the old context is rented any more."""

@@ -103,6 +103,20 @@ def test_what_is_read_again_is_met_by_half_of_its_lines() -> None:
     assert faults(wanted, {"a": less, "b": "other"}, {"a": False}).kinds == {"reread": 1}
 
 
+def test_the_first_call_of_a_tool_that_arrived_as_a_stub_is_charged_and_no_reference_fault() -> None:
+    made = Faults(bytes_per_token=1.0)
+    full, stub = {"name": "Read", "description": "x" * 100}, {"name": "Read"}
+    sent, came = {**body(a=FILE), "tools": [full]}, {**body(a=FILE), "tools": [stub]}
+    reply = [call("a", file_path="f"), call("b", file_path="g")]
+    made.call(reply, sent, sent, 1000, RATES)
+    assert made.charge == 0
+    for _ in range(2):
+        made.call(reply, sent, came, 1000, RATES)
+    size = len('{"name":"Read","description":""}') + 100
+    assert made.charge == pytest.approx(1000 * 1.0 + size * 10.0 + CALL_TOKENS * 100.0)
+    assert (made.blind, made.kinds.total()) == (1, 0)
+
+
 def test_both_accountings_over_three_requests_by_hand() -> None:
     """Two results gone for three requests; one is missed in the second, and stays afterwards."""
     made = Faults(bytes_per_token=1.0)

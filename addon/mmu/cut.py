@@ -13,7 +13,7 @@ and if the conversation has saved before what the cut costs now, should no reque
 
 The provider finds the prefix before the cut again only if an entry of its cache ends within LOOKBACK blocks before a
 mark of the request. The end of every earlier request since the prefix last changed is such an entry, and the end of
-this one such a mark. A cut farther up is priced as what it is then: everything behind the instructions is written again.
+this one such a mark. A cut farther up is priced as what it is then: all behind the instructions is written again.
 """
 
 from __future__ import annotations

@@ -77,6 +77,12 @@ class Policy:
     """They also leave a warm cache, where that pays."""
     stubs: bool = True
     """Tools that are not used arrive without their descriptions."""
+    marks: bool = True
+    """Where a client asks for no caching, it is asked for."""
+    excerpt_over: int = 1500
+    """Tokens of an output from which it arrives in part."""
+    excerpt_room: int = 1000
+    """Tokens of it that stay."""
     file_age: int = 8
     output_age: int = 3
     least: int = 100
@@ -183,7 +189,7 @@ def victims(
         old[entry.anchor] = (
             entry.message >= start
             and entry.message > floor
-            and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER))
+            and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER, Change.EXCERPT))
             and (not entry.block.error or (found is not None and found.pardons))
             and (
                 entry.anchor in table.released

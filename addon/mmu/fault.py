@@ -42,7 +42,7 @@ def _lines(entry: Entry) -> set[str]:
 
 def _gone(entry: Entry, splices: Mapping[str, Splice]) -> bool:
     found = splices.get(entry.anchor)
-    return found is not None and found.change is Change.EVICT
+    return found is not None and found.change in (Change.EVICT, Change.EXCERPT)
 
 
 def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> list[Fault]:

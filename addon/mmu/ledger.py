@@ -25,6 +25,12 @@ Three things the report cannot tell, because they would have gone otherwise:
 A response that was carried on would have come in one piece, as long as its last part. Everything else of it, the
 recalls included, is the price of having evicted.
 
+A refresh of the cache (`mmu.keepalive`) is a loss when it is made. Where a request then reads what by the clock had
+expired without it, the untouched prompt is written there, but for the head that other sessions keep warm.
+
+Where the client asks for no caching and mitmmu does, nothing would have been cached: the untouched prompt is fresh from
+end to end. What splices saved of it they saved at that price; the rest is what the marks have brought, or have cost.
+
 In doubt the untouched bill is the smaller one, and nothing is claimed that rests on a guess: where the weight is not
 exact (an image), or it is not known what a changed prefix had in the cache, only losses are counted; where the prices
 or the usage are not known, nothing is.
@@ -38,7 +44,7 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import Any
 
-from addon.mmu.evict import time_to_live
+from addon.mmu.evict import SLACK, time_to_live
 from addon.mmu.plan import Plan
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter
@@ -51,6 +57,8 @@ OPAQUE = 4000
 
 STATE = "untouched"
 """What a line's state calls its `Past`."""
+REFRESHED = "refreshed"
+"""And when its cache was last refreshed, in epoch seconds."""
 
 
 class Action(StrEnum):
@@ -65,12 +73,12 @@ class Action(StrEnum):
     RECALL = "recall"
     """Pages put back, and the exchanges in which they were asked for."""
     TOOL = "tool"
-    MARK = "mark"
-    """Cache marks where the client sent none."""
-    KEEPALIVE = "keepalive"
-    """Requests that kept the provider's cache from expiring."""
     CARRIED = "carried"
     """Requests that carried a response on."""
+    MARK = "mark"
+    """Cache marks for a client that sets none: what was sent, at its price without them."""
+    KEEPALIVE = "keepalive"
+    """Requests that kept a cache warm, and what was read of it when it would have expired without them."""
     OTHER = "other"
     """What is left: a warm prefix that was written again, a price cliff that was not crossed."""
 
@@ -268,14 +276,22 @@ class Standing:
     """Not known to cache nothing."""
     head_given_up: bool = False
     """A tool that was added stands in the head."""
+    marked: bool = False
+    """Whatever is cached was asked for by mitmmu."""
+    kept: bool = False
+    """By the clock, only refreshes have kept it in the cache."""
+    lifetime: float = 0.0
+    """Seconds for which it is cached."""
 
 
 ALONE = Standing()
 """Of a request of which nothing else is known."""
 
 
-def standing(conversation: Conversation, plan: Plan, sent: Mapping[str, Splice]) -> Standing:
-    """From a plan, and the splices that the request really went out with."""
+def standing(
+    conversation: Conversation, plan: Plan, sent: Mapping[str, Splice], *, marked: bool = False
+) -> Standing:
+    """From a plan, and the splices and cache marks that the request really went out with."""
     line = plan.line
     before = past(line.parent.state) if line.parent is not None else None
     if before is not None and before.model != conversation.model:
@@ -296,7 +312,18 @@ def standing(conversation: Conversation, plan: Plan, sent: Mapping[str, Splice])
         asked=conversation.breakpoints > 0,
         caches=conversation.ttl is not None and time_to_live(plan.view) is not None,
         head_given_up=any(s.change in (Change.TOOL, Change.STUB) for s in sent.values()),
+        marked=marked,
+        kept=_kept(line, plan.view.last_at, ttl),
+        lifetime=ttl or 0.0,
     )
+
+
+def _kept(line: Line, now: float, ttl: float | None) -> bool:
+    """Whether a line would have gone cold, had its cache not been refreshed."""
+    if line.parent is None or ttl is None:
+        return False
+    last = line.parent.last_at
+    return line.parent.state.get(REFRESHED, 0.0) > last and now - last > ttl + max(SLACK, ttl / 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +360,9 @@ def untouched(
     hour = min(max(moved(usage.read + usage.written_hour), read), total)
     written = min(max(moved(usage.read + usage.written_hour + usage.written), hour), total)
     before = here.before
-    if before is not None:
+    if here.marked:
+        read = hour = written = 0
+    elif before is not None:
         short = before.prompt - usage.read
         if here.continues and not (here.changed or here.asked) and usage.read and 0 < short < STEP:
             read = max(read, min(moved(before.prompt) - short, total))
@@ -348,6 +377,17 @@ def untouched(
     hour, written = max(hour, read), max(written, hour, read)
     split = replace(usage, read=read, written_hour=hour - read, written=written - hour, fresh=total - written)
     return split, [min(moved(place), total) for place in places]
+
+
+def cooled(usage: Usage, here: Standing) -> Usage:
+    """The same prompt where no refresh had kept it warm: what was read is written, but for what others read as well."""
+    shared = min(usage.read, here.before.shared if here.before is not None else 0)
+    if not here.kept or usage.read == shared:
+        return usage
+    again = usage.read - shared
+    if here.lifetime >= 3600:
+        return replace(usage, read=shared, written_hour=usage.written_hour + again)
+    return replace(usage, read=shared, written=usage.written + again)
 
 
 STEP = 2048
@@ -424,6 +464,7 @@ def bill(
     parts = weight.parts if exact else ()
     gains = [part.saved * factor(part) for part in parts]
     split, places = untouched(replace(weight, parts=parts), usage, gains, here, rates.minimum)
+    warm, split = split, cooled(split, here)
     end = split.read + split.written_hour + split.written
     unsaid = not (usage.written or usage.written_hour or here.asked)
     short = usage.prompt < rates.minimum and usage.fresh == usage.prompt
@@ -438,7 +479,13 @@ def bill(
     rate = rates.at(split.prompt)
     by: dict[Action, float] = dict.fromkeys(Action, 0.0)
     for part, gain, place in zip(parts, gains, places, strict=True):
-        by[part.action] += gain * _price(rate, split, place)
+        by[part.action] += gain * _price(rate, warm, place)
+    if here.marked:
+        cold = cooled(usage, here)
+        by[Action.MARK] = rates.cost(Usage(fresh=usage.prompt)) - rates.cost(replace(cold, output=0))
+        by[Action.KEEPALIVE] = rates.cost(cold) - rates.cost(usage)
+    else:
+        by[Action.KEEPALIVE] = rates.cost(split) - rates.cost(warm)
     by[Action.CARRIED] = (alone.output - usage.output) * rate.output - sum(map(rates.cost, more))
     by[Action.OTHER] += would - billed - sum(by.values())
     return Entry(billed, would, usage.prompt, saved, by, exact, end)

@@ -15,6 +15,7 @@ from typing import Any
 from addon.mmu.admit import fold, resident
 from addon.mmu.cut import cut
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, time_to_live, victims
+from addon.mmu.excerpt import Shows, excerpt, shows
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
 from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
@@ -42,6 +43,7 @@ from addon.mmu.view import (
 from addon.mmu.wishes import Span
 from addon.wire.conversation import Conversation, Kind, text_digest
 from addon.wire.scan import splice
+from addon.wire.subject import same
 from addon.wire.usage import Usage
 
 
@@ -183,8 +185,8 @@ def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> N
             draft.add(entry, Change.ANSWER, text)
 
 
-def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault]) -> None:
-    """Fold what just arrived, and serve what the client said was unchanged or showed a preview of.
+def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault], policy: Policy, size: Size) -> None:
+    """Fold what just arrived or page it in part, and serve what the client said was unchanged or showed a preview of.
 
     What is served is a fault: it is added to those `seen` already.
     """
@@ -204,12 +206,30 @@ def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault]) -> None:
                 seen.append(Fault(missing.page, missing.anchor, entry.arrival - missing.arrival))
             draft.add(entry, Change.SERVE, missing.block.text)
             continue
-        folded = fold(entry, resident(earlier, draft.splices))
+        folded = fold(entry, resident(earlier, draft.splices)) if policy.folds else None
         if folded is not None:
             draft.add(entry, Change.FOLD, folded.text, folded.needs)
             for needed in folded.needs:  # a reference names their pages, so they can be asked for
                 source = draft.table.by_anchor[needed]
                 draft.pages.append(Page(source.page, source.block.text, "result", source.subject.label))
+        elif policy.excerpts:
+            _page_in_part(draft, entry, earlier, policy, size)
+
+
+def _page_in_part(draft: _Draft, entry: Entry, earlier: Sequence[Entry], policy: Policy, size: Size) -> None:
+    """Let an oversized output arrive in part, unless it was asked for again: then the part was not enough."""
+    block = entry.block
+    if not draft.tool or shows(entry.subject) is not Shows.OUTPUT or len(block.text) < policy.excerpt_over:
+        return
+    tokens = size(block.text, block.digest)
+    if tokens < policy.excerpt_over:
+        return
+    if any(same(e.subject, entry.subject) and shown(e, draft.splices) is not e.block.text for e in earlier):
+        return
+    room = len(block.text) * policy.excerpt_room // tokens
+    found = excerpt(entry.page, entry.subject, block.text, room=room, tool=draft.tool, error=block.error)
+    if found is not None:
+        draft.add(entry, Change.EXCERPT, found.text)
 
 
 def _newer(one: Splice, other: Splice) -> bool:
@@ -440,8 +460,8 @@ def plan(
             arrived = [e for e in table.entries if e.arrival == table.requests and e.message not in seen]
             out.faults = faults(arrived, [e for e in table.entries if e.arrival < table.requests], replayed)
             _reply(draft, arrived, answers)
-            if policy.folds and policy.name != "fifo" and not conversation.clears:
-                _admit(draft, arrived, out.faults)
+            if policy.name != "fifo" and not conversation.clears:
+                _admit(draft, arrived, out.faults, policy, size)
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is None and policy.cuts and policy.name != "fifo" and not compacting:
             occasion = _cut(draft, found, policy, size, outlook, bound)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from addon.wire.conversation import Conversation
 from addon.wire.rules import Rule
+from addon.wire.scan import Edit
 from addon.wire.usage import Usage
 
 
@@ -61,3 +63,36 @@ class Api(Protocol):
 
     def says_bound(self, refusal: str) -> bool:
         """Whether a refusal says that reasoning is bound to what stands before it."""
+
+
+class Marking(Protocol):
+    """Where a provider caches nothing unasked: how to ask. Pure."""
+
+    @property
+    def LIFETIME(self) -> float:
+        """Seconds for which what is marked is cached."""
+
+    def unasked(self, conversation: Conversation) -> bool:
+        """Whether the client leaves it to others to ask."""
+
+    def place(self, conversation: Conversation, seen: int = ..., *, tail: bool = ...) -> list[Edit]:
+        """The edits that set the marks: one at the head, and with `tail` behind what was `seen` and at the end."""
+
+    def count(self, edits: list[Edit]) -> int:
+        """How many marks these are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A request that keeps a cache warm: where it goes, its body, and the tokens of output that it may cost."""
+
+    path: str
+    text: str
+    output: int
+
+
+class Refreshing(Protocol):
+    """How a request is sent once more for the sake of the cache alone. Pure."""
+
+    def again(self, conversation: Conversation) -> Again | None:
+        """A request, as it was sent, as a refresh; None where it cannot serve as one."""

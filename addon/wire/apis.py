@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from addon.wire import (
     anthropic,
     anthropic_expand,
+    anthropic_marks,
+    anthropic_refresh,
     anthropic_reply,
     chat,
     chat_expand,
@@ -19,7 +21,7 @@ from addon.wire import (
     responses_expand,
     responses_reply,
 )
-from addon.wire.api import Api
+from addon.wire.api import Api, Marking, Refreshing
 from addon.wire.reply import Relaying
 
 APIS: tuple[Api, ...] = (anthropic, chat, responses, gemini)
@@ -30,6 +32,10 @@ _RELAYING: Mapping[str, Relaying] = {
     chat.NAME: Relaying(chat_reply, chat_expand, chat_expand.fitted),
     gemini.NAME: Relaying(gemini_reply, gemini_expand),
 }
+
+_MARKING: Mapping[str, Marking] = {anthropic.NAME: anthropic_marks}
+
+_REFRESHING: Mapping[str, Refreshing] = {anthropic.NAME: anthropic_refresh}
 
 HOSTS: tuple[str, ...] = tuple(dict.fromkeys(host for api in APIS for host, _ in api.HOSTS))
 """The providers' own hosts, as regular expressions."""
@@ -50,3 +56,13 @@ def spoken(path: str, hosts: Collection[str], *, trusted: bool) -> Api | None:
 def relaying(api: Api) -> Relaying | None:
     """What relay needs of an API; None where what the client was not shown could not be put back."""
     return _RELAYING.get(api.NAME)
+
+
+def marking(api: Api) -> Marking | None:
+    """How requests of an API are marked for the cache; None where that is never needed."""
+    return _MARKING.get(api.NAME)
+
+
+def refreshing(api: Api) -> Refreshing | None:
+    """How a cache of an API is kept warm; None where caching is the provider's own affair, and lasts."""
+    return _REFRESHING.get(api.NAME)

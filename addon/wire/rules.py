@@ -125,7 +125,9 @@ def _current_turn(conversation: Conversation) -> int:
     return 0
 
 
-def _changes(original: Conversation, rewritten: Conversation, ours: AbstractSet[str]) -> Iterator[str]:
+def _changes(
+    original: Conversation, rewritten: Conversation, ours: AbstractSet[str], marks: int
+) -> Iterator[str]:
     """What a rewrite must leave as it was, whatever the provider would say."""
     before_names, names = ([t.name for t in side.tools] for side in (original, rewritten))
     added = names[len(before_names) :]
@@ -136,7 +138,7 @@ def _changes(original: Conversation, rewritten: Conversation, ours: AbstractSet[
         return
     if [b.digest for b in original.instructions] != [b.digest for b in rewritten.instructions]:
         yield "instructions changed"
-    if original.breakpoints != rewritten.breakpoints:
+    if original.breakpoints + marks != rewritten.breakpoints:
         yield "cache breakpoints changed"
     for index, (before, after) in enumerate(zip(original.messages, rewritten.messages, strict=True)):
         if before.digest == after.digest:
@@ -170,13 +172,15 @@ def broken(
     rewritten: Conversation,
     ours: AbstractSet[str] = frozenset(),
     rules: Sequence[Rule] = RULES,
+    *,
+    marks: int = 0,
 ) -> list[str]:
     """Rules that the rewritten request breaks and the original did not, one line each; empty when it may be sent.
 
     `ours` are ids of calls to a tool that the client does not have: its refusal of them may give way to an answer.
-    `rules` are those of the API.
+    `rules` are those of the API. `marks` is how many cache marks were added.
     """
-    found = list(_changes(original, rewritten, ours))
+    found = list(_changes(original, rewritten, ours, marks))
     for rule in rules:
         if breaks := list(rule(rewritten)):
             found.extend((Counter(breaks) - Counter(rule(original))).elements())

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from benchmarks.compare import Body, Change, result_text, strings
 from benchmarks.lab.demand import Demand
 from benchmarks.quotes import CALL_TOKENS, Rates
-from benchmarks.rebuild import blocks_of
+from benchmarks.rebuild import blocks_of, encode
+from benchmarks.traces import Block
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Faults:
     charges: dict[str, float] = field(default_factory=dict)
     evicted_in_requests: int = 0
     evicted: set[str] = field(default_factory=set)
+    blind: int = 0
+    """Tools that were called while no more than a stub of them arrived."""
     _recalled: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
@@ -73,6 +76,22 @@ class Faults:
             self._recalled[page] = tokens, kind
             self.kinds[kind] += 1
         return list(asked)
+
+    def call(self, reply: Sequence[Block], sent: Body, arrived: Body, context: int, rates: Rates) -> None:
+        """Charges the first call of every tool that arrived as a stub, as if its definition had been asked for before.
+
+        It is no reference fault, as no result is missed.
+        """
+        if sent["tools"] == arrived["tools"]:
+            return
+        there = {tool["name"]: tool for tool in arrived["tools"]}
+        full = {tool["name"]: tool for tool in sent["tools"] if tool != there.get(tool["name"])}
+        called = {block["name"] for block in reply if block["type"] == "tool_use"}
+        for name in sorted(called & full.keys() - self._recalled.keys()):
+            tokens = len(encode(full[name])) / self.bytes_per_token
+            self._pay("tool", context * rates.read + tokens * rates.write + CALL_TOKENS * rates.output)
+            self._recalled[name] = tokens, "tool"
+            self.blind += 1
 
     def _pay(self, kind: str, dollars: float) -> None:
         self.charges[kind] = self.charges.get(kind, 0.0) + dollars

@@ -20,7 +20,6 @@ from benchmarks.lab.recording import Recording
 from benchmarks.measure import Served
 from benchmarks.quotes import Rates
 from benchmarks.rebuild import encode
-from benchmarks.traces import Block
 
 WHOLE = frozenset({Spliced.FOLD, Spliced.SERVE, Spliced.ANSWER, Spliced.ORIGINAL})
 """What happens to a result of which every line still stands in the request."""
@@ -60,7 +59,6 @@ class _Run:
         self.faults = Faults(recording.session.ratio.bytes_per_token)
         self.segment = 0
         self.bill = 0.0
-        self.blind = 0
 
     def serve(self, index: int, conversation: Conversation) -> None:
         """Plans, bills and judges one request."""
@@ -79,15 +77,16 @@ class _Run:
         self.bill += cost
         served = Served(arrived, split.fresh, split.read, split.write_5m, split.write_1h, output, cost, None)
         self.planner.answered(made, served)
+        rates = Rates(prices.read, prices.write(turn.ttl), prices.output)
         self.faults.add(
             recording.demands[turn.index],
             arrived,
             difference(body, arrived).changes,
             _evicted(made),
             served.tokens,
-            Rates(prices.read, prices.write(turn.ttl), prices.output),
+            rates,
         )
-        self.blind += _blind(recording.session.reply(turn), body, arrived)
+        self.faults.call(recording.session.reply(turn), body, arrived, served.tokens, rates)
 
     def outcome(self) -> Outcome:
         """What came of it."""
@@ -95,7 +94,7 @@ class _Run:
         out.bill = self.bill
         out.charges, out.faults = self.faults.charges, dict(self.faults.kinds)
         out.evicted, out.evicted_in_requests = len(self.faults.evicted), self.faults.evicted_in_requests
-        out.blind, out.refused = self.blind, len(self.planner.violations)
+        out.blind, out.refused = self.faults.blind, len(self.planner.violations)
         return out
 
 
@@ -106,11 +105,3 @@ def _evicted(made: Plan) -> dict[str, bool]:
         for entry in made.table.entries
         if (splice := made.splices.get(entry.anchor)) is not None and splice.change not in WHOLE
     }
-
-
-def _blind(reply: Sequence[Block], body: Body, arrived: Body) -> int:
-    used = {block["name"] for block in reply if block["type"] == "tool_use"}
-    if not used or body["tools"] == arrived["tools"]:
-        return 0
-    changed = {tool["name"] for tool in body["tools"] if tool not in arrived["tools"]}
-    return len(used & changed)

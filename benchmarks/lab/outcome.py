@@ -28,7 +28,7 @@ class Outcome:
     evicted: int = 0
     evicted_in_requests: int = 0
     blind: int = 0
-    """Calls of a tool that arrived changed."""
+    """Tools that were called while no more than a stub of them arrived; charged, but no reference faults."""
     refused: int = 0
     """Rules of the provider that what was sent broke."""
 

@@ -6,7 +6,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,8 +93,11 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, mode: Mode = "regular", **options: str) -> Iterator[World]:
-    """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock."""
+def world(
+    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), **options: str
+) -> Iterator[World]:
+    """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock; `scripts` are
+    loaded behind it."""
     with ExitStack() as running:
         up = running.enter_context(Upstream(tls=True))
         redirect = f"127.0.0.1:{up.port}"
@@ -107,6 +110,7 @@ def world(folder: Path, mode: Mode = "regular", **options: str) -> Iterator[Worl
             through=other,
             redirect_to="" if other else redirect,
             folder=folder / "proxy",
+            scripts=scripts,
         )
         yield World(up, running.enter_context(proxy), mode, folder)
 

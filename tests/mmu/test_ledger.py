@@ -163,6 +163,36 @@ def test_what_is_cached_in_steps_falls_short_of_what_was_sent_in_both() -> None:
     assert told.untouched == pytest.approx(8_960 * 0.1 + 1_140)
 
 
+def test_what_marks_have_brought_is_the_price_without_them() -> None:
+    """The client asked for nothing, so nothing of its prompt would have been read."""
+    here = Standing(past(prompt=10_000), continues=True, alive=True, caches=False, asked=False, marked=True)
+    first = entry(Weight(10_000, True), Usage(written=10_000, output=10), here=here)
+    assert first.untouched == 10_000 + 50
+    assert first.by[Action.MARK] == pytest.approx(-2_500)
+    assert first.warm == 0
+    then = entry(evicted(2_000, 8_000, sent=11_000), Usage(read=10_000, written=1_000), here=here)
+    assert then.untouched == 19_000
+    assert then.by[Action.EVICT] == 8_000
+    assert then.by[Action.MARK] == pytest.approx(11_000 - 1_000 - 1_250)
+    assert then.by[Action.OTHER] == pytest.approx(0)
+    assert then.warm == 0
+
+
+def test_what_a_refresh_kept_would_have_been_written() -> None:
+    here = Standing(past(prompt=10_000, warm=10_000, shared=2_000), continues=True, alive=True, kept=True, lifetime=300)
+    made = entry(Weight(11_000, True), Usage(read=10_000, written=1_000), here=here)
+    assert made.untouched == pytest.approx(2_000 * 0.1 + 9_000 * 1.25)
+    assert made.by[Action.KEEPALIVE] == pytest.approx(8_000 * (1.25 - 0.1))
+    hour = entry(Weight(11_000, True), Usage(read=10_000, written_hour=1_000), here=replace(here, lifetime=3600))
+    assert hour.by[Action.KEEPALIVE] == pytest.approx(8_000 * (2.0 - 0.1))
+    missed = entry(Weight(11_000, True), Usage(written=11_000), here=here)
+    assert missed.by[Action.KEEPALIVE] == 0
+    marked = entry(Weight(11_000, True), Usage(read=10_000, written=1_000), here=replace(here, marked=True))
+    assert marked.untouched == 11_000
+    assert marked.by[Action.KEEPALIVE] == pytest.approx(8_000 * (1.25 - 0.1))
+    assert marked.by[Action.MARK] == pytest.approx(11_000 - 2_000 * 0.1 - 9_000 * 1.25)
+
+
 def test_nothing_is_claimed_that_is_not_known() -> None:
     image = Weight(10_000, False, (Part(2_000, 8_000, Action.EVICT),))
     made = entry(image, Usage(written=10_000))
