@@ -183,6 +183,12 @@ def test_the_figure_holds_every_policy_and_its_names_are_escaped() -> None:
     assert drawn.endswith("</svg>\n")
 
 
+def test_names_that_would_cover_each_other_are_left_to_the_dots() -> None:
+    drawn = figure("a", "bill", {"one": [Dot(f"policy {n}", 0.01, 90.0) for n in range(9)]}, {})
+    assert drawn.count("<title>") == 9
+    assert drawn.count('font-size="10"') == 4
+
+
 def test_without_recordings_it_says_that_it_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more in ([], ["--frontier"], ["--short"]):
         assert lab.main(["--traces", str(tmp_path), *more]) == 0

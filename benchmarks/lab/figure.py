@@ -41,6 +41,7 @@ def figure(title: str, upwards: str, curves: Mapping[str, Sequence[Dot]], levels
         *axes.drawn(upwards),
     ]
     legend = TOP + 10
+    taken: list[tuple[float, float, float]] = []
     for number, (name, share) in enumerate(levels.items()):
         dashes = ("6 4", "2 3", "10 3 2 3")[number % 3]
         y = axes.y(share)
@@ -56,9 +57,9 @@ def figure(title: str, upwards: str, curves: Mapping[str, Sequence[Dot]], levels
         for x, y, dot in places:
             told = escape(f"{dot.name}: {dot.share:.1f} %, {dot.faults:.4f} faults per request")
             out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"><title>{told}</title></circle>')
-            out.append(
-                f'<text x="{x + 6:.1f}" y="{y - 5:.1f}" font-size="10" fill="{colour}">{escape(dot.name)}</text>'
-            )
+            if len(curve) > 1 and (spot := _spot(x, y, dot.name, taken)) is not None:
+                at = f'x="{spot[0]:.1f}" y="{spot[1]:.1f}"'
+                out.append(f'<text {at} font-size="10" fill="{colour}">{escape(dot.name)}</text>')
         out.append(f'<circle cx="{WIDTH - RIGHT + 24}" cy="{legend - 4}" r="4" fill="{colour}"/>')
         out.append(f'<text x="{WIDTH - RIGHT + 40}" y="{legend}">{escape(name)}</text>')
         legend += 20
@@ -98,6 +99,17 @@ class _Axes:
             f'<text x="18" y="{half}" text-anchor="middle" transform="rotate(-90 18 {half})">{escape(upwards)}</text>'
         )
         return out
+
+
+def _spot(x: float, y: float, name: str, taken: list[tuple[float, float, float]]) -> tuple[float, float] | None:
+    """Where a dot's name stands clear of the names before it; None where it would not, as the dot tells it as well."""
+    wide = 6.0 * len(name)
+    for left, base in ((x + 6, y - 5), (x + 6, y + 12), (x - 6 - wide, y - 5), (x - 6 - wide, y + 12)):
+        clear = all(abs(base - at) >= 10 or left >= end or left + wide <= start for start, end, at in taken)
+        if clear and left >= LEFT:
+            taken.append((left, left + wide, base))
+            return left, base
+    return None
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, dashes: str = "") -> str:

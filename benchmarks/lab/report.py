@@ -54,10 +54,7 @@ def _bill(row: Summary) -> tuple[str, ...]:
     return (
         row.policy,
         f"{row.bill:.3f}",
-        f"{row.saved:.1%}",
-        f"{row.saved_charged:.1%}",
-        f"{row.saved_but_rereads:.1%}",
-        f"{row.worst:.1%}",
+        *(_share(share, 1) for share in (row.saved, row.saved_charged, row.saved_but_rereads, row.worst)),
         str(row.fault_count),
         f"{row.faults_per_request:.4f}",
         _share(row.per_eviction_request, 4),
@@ -90,7 +87,7 @@ def points(found: Sequence[Point]) -> Table:
 
 
 def _share(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}%}"
+    return "-" if value is None else f"{round(value, digits + 2) + 0.0:.{digits}%}"
 
 
 def bills_figure(title: str, rows: Iterable[Summary]) -> str:
