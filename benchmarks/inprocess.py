@@ -17,7 +17,7 @@ from addon.mmu.books import Books
 from addon.mmu.evict import Policy
 from addon.mmu.habits import Learned, observed
 from addon.mmu.ledger import STATE, remembered, standing, weigh
-from addon.mmu.outlook import CREDIT, UNKNOWN, Head, Outlook, credit
+from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, Warmth, credit
 from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter as Tokens
@@ -58,7 +58,7 @@ class Planner:
     def forward(self, body: bytes, now: float, *, shared: int | None = None) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
         conversation = parse(body)
-        outlook = replace(self.outlook, head=Head(shared), rates=self.rates)
+        outlook = replace(self.outlook, head=Warmth(shared), rates=self.rates)
         made = plan(
             conversation,
             list(self.lines.values()),

@@ -44,7 +44,7 @@ def shortened(
         return found, frozenset()
     shared = now.head.shared
     if shared is None:
-        shared = head_size(conversation, size)
+        shared = head_tokens(conversation, size)
     if not shared:
         return found, frozenset()
     if now.rates is None:
@@ -57,7 +57,7 @@ def shortened(
     return [], frozenset()
 
 
-def head_size(conversation: Conversation, size: Callable[[str, bytes | None], int]) -> int:
+def head_tokens(conversation: Conversation, size: Callable[[str, bytes | None], int]) -> int:
     """Tokens of tools and instructions."""
     tools = conversation.tools
     declared = conversation.text[tools[0].start : tools[-1].end] if tools else ""

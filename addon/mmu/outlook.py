@@ -29,7 +29,7 @@ def credit(view: View | None) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Warmth:
     """What the provider is thought to have in its cache of a request's tools and instructions."""
 
     shared: int | None = None
@@ -45,7 +45,7 @@ class Outlook:
     rates: Rates | None = None
     """None: nothing that has to be priced is done."""
     habits: Learned = field(default_factory=Learned)
-    head: Head = field(default_factory=Head)
+    head: Warmth = field(default_factory=Warmth)
 
 
 UNKNOWN = Outlook()

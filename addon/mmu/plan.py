@@ -18,7 +18,7 @@ from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, r
 from addon.mmu.excerpt import Shows, excerpt, shows
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
-from addon.mmu.head import head_size, shortened
+from addon.mmu.head import head_tokens, shortened
 from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
 from addon.mmu.page import Page, page_id
 from addon.mmu.schemas import ANCHOR, Stub
@@ -281,7 +281,7 @@ def _evict(
     if chosen and occasion.start == 0 and draft.lacks(offer) and not (bound and draft.signed):
         gone = {a for a, s in draft.splices.items() if s.change is Change.EVICT} | {e.anchor for e in chosen}
         freed = sum(size(e.block.text, e.block.digest) for e in table.entries if e.anchor in gone)
-        if offer is not None and freed > 2 * (head_size(draft.conversation, size) + size(offer.definition, None)):
+        if offer is not None and freed > 2 * (head_tokens(draft.conversation, size) + size(offer.definition, None)):
             draft.offer(offer)
     for entry in chosen:
         draft.evict(entry)
