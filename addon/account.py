@@ -125,8 +125,16 @@ class Accounts:
             logger.exception("mitmmu: the table of prices does not load, so only those in mmu_prices are known")
             return None
 
-    def _price(self, flow: http.HTTPFlow, model: str, day: date, listed: Listed | None) -> Rates:
-        url = f"https://{flow.request.pretty_host}{flow.request.path.partition('?')[0]}"
+    def known_rates(self, host: str, path: str, model: str, *, day: date) -> Rates | None:
+        """What a model costs where it is asked; None before the table is loaded."""
+        table = self._table
+        if table is None or not table.done() or table.cancelled():
+            return None
+        found = self._price(host, path, model, day, table.result())
+        return found if found.known else None
+
+    def _price(self, host: str, path: str, model: str, day: date, listed: Listed | None) -> Rates:
+        url = f"https://{host}{path.partition('?')[0]}"
         key = model, url, day
         if key not in self._rates:
             if len(self._rates) >= RATES:
@@ -136,7 +144,7 @@ class Accounts:
 
     async def rates(self, flow: http.HTTPFlow, model: str, day: date) -> Rates:
         """What a model costs where a flow went."""
-        return self._price(flow, model, day, await self.prices())
+        return self._price(flow.request.pretty_host, flow.request.path, model, day, await self.prices())
 
     def refreshed(self, call: Call, usage: Usage, billed: float, day: date) -> None:
         """Book a request that kept the cache of a call's conversation warm: for now a loss."""
@@ -186,7 +194,7 @@ class Accounts:
 
         weight = await asyncio.to_thread(work)
         model = call.conversation.model
-        price = self._price(flow, model, _day(call), listed)
+        price = self._price(flow.request.pretty_host, flow.request.path, model, _day(call), listed)
         if observing:
             entry, saved = self._books.watch(model, weight, usage, call.more, price)
         else:

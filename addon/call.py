@@ -42,6 +42,8 @@ class Call:
     """Whether it only repeats its conversation, for a summary or a title."""
     relays: bool = False
     """Whether a recall in its response is answered there, unseen by the client."""
+    head_warm: bool = False
+    """Whether its tools had been sent lately, as the client has them."""
     marked: Extent = Extent.NONE
     """How much of it carries cache marks of ours; the client then set none."""
     unmarked: bytes = b""

@@ -12,6 +12,8 @@ import re
 import secrets
 import time
 from collections.abc import Coroutine
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from mitmproxy import ctx, http
@@ -109,6 +111,8 @@ class Mitmmu:
             accounts = Accounts(self.metrics, counter, keeper)
             accounts.use(settings.prices)
             await accounts.load()
+            pager = Pager(keeper, key, self.metrics, counter)
+            await pager.heads.load()
         except (OSError, ValueError, StoreError) as error:
             self.metrics.add("mmu_failures_total", place="open")
             logger.error("mitmmu: the store does not open, so everything passes through: %s", error)
@@ -117,7 +121,7 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="open")
             logger.exception("mitmmu: the store does not open, so everything passes through")
             return
-        self.accounts, self.pager = accounts, Pager(keeper, key, self.metrics, counter)
+        self.accounts, self.pager = accounts, pager
         if settings.mode is Mode.AUTO:
             self.keepalive = Keepalive(accounts, self.pager, keeper, self.metrics)
             if not settings.header_clock:
@@ -250,8 +254,16 @@ class Mitmmu:
         headers = flow.request.headers
         if headers.get("authorization", "").startswith(SIGNED):
             raise PassThrough("signed")
+        day = datetime.fromtimestamp(now, UTC).date()
         call, sent = await self.pager.handle(
-            api, body, headers, now, settings, path=flow.request.path, can_relay=self.can_relay
+            api,
+            body,
+            headers,
+            now,
+            settings,
+            path=flow.request.path,
+            can_relay=self.can_relay,
+            price=partial(self.accounts.known_rates, flow.request.pretty_host, flow.request.path, day=day),
         )
         flow.mmu = call  # type: ignore[attr-defined]
         observing = settings.mode is Mode.OBSERVE
@@ -399,6 +411,7 @@ class Mitmmu:
             try:
                 if self.pager is not None:
                     self.pager.marks_brought(call, usage)
+                    self.pager.read(call, usage)
                 await accounts.heard(flow, call, usage)
                 if self.keepalive is not None and self.settings is not None and self.settings.keepalive:
                     self.keepalive.answered(flow, call, usage)

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +18,9 @@ from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
 from addon.learning import learned
 from addon.mmu.breakpoints import PURSE, REFUSED, Extent, Heads, earned, extent, head_name
-from addon.mmu.habits import Learned
+from addon.mmu.outlook import Outlook
 from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
+from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
 from addon.options import Mode, Recall, Settings
@@ -27,6 +28,7 @@ from addon.recall import patch, spans
 from addon.recall.answer import Ask
 from addon.recall.offer import chosen, offered
 from addon.recall.replay import expanded, hidden, taken_back
+from addon.warmth import Heads as Warm
 from addon.watch.metrics import Metrics
 from addon.wire import clients, rules
 from addon.wire.api import Api
@@ -106,7 +108,7 @@ class Request:
     settings: Settings
     compacting: bool
     offer: Offer | None
-    learned: Learned
+    outlook: Outlook
     """What is known of conversations like it."""
 
 
@@ -122,6 +124,7 @@ class Pager:
         self._loose: OrderedDict[str, dict[str, Splice]] = OrderedDict()
         """Hidden exchanges that the store did not take when they were made, by line."""
         self._heads = Heads()
+        self.heads = Warm(keeper)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
@@ -134,10 +137,12 @@ class Pager:
         *,
         path: str = "",
         can_relay: bool = False,
+        price: Callable[[str], Rates | None] = lambda model: None,
     ) -> tuple[Call, bytes]:
         """What becomes of a request to a path, and the body to send. Raises PassThrough, or anything a bug may raise.
 
-        `can_relay` says that its response can be carried on when the provider has ended it.
+        `can_relay` says that its response can be carried on when the provider has ended it; `price` gives what a model
+        costs there.
         """
         conversation = await self._parse(api, body, path)
         told = clients.told(headers, conversation)
@@ -163,8 +168,10 @@ class Pager:
             # What stands beside a conversation repeats it: it is sent as the provider knows it, and no more is done.
             compacting = told.purpose in (Purpose.COMPACTION, Purpose.AUXILIARY)
             offer = offered(api, conversation, way)
+            rates = price(conversation.model)
+            outlook = Outlook(rates, experience, self.heads.warmth(name.tenant, conversation, now))
             request = Request(
-                api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, experience
+                api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, outlook
             )
             return await self._commit(request, relays=way is Recall.RELAY)
 
@@ -213,6 +220,8 @@ class Pager:
             request, draft, sent = await self._replay(request, await self._known(name), "line contended", notes)
             answers = None
         call = self._call(request, draft, sent, notes, answers, relays=relays)
+        if request.settings.mode is not Mode.OBSERVE:
+            call.head_warm = self.heads.sent(name.tenant, request.client, call.plan, request.now)
         return call, await self._marked(request, call, sent)
 
     def _stored(self, draft: Plan) -> None:
@@ -309,6 +318,7 @@ class Pager:
                 answers={call: answered.text for call, answered in answers.items()},
                 relayed=request.relayed,
                 collapsed=lines is not None,
+                outlook=request.outlook,
             )
 
         def work() -> tuple[Request, Plan, bytes]:
@@ -509,6 +519,10 @@ class Pager:
             purse = call.plan.view.state.get(PURSE, 0.0)
             self.keeper.heard(call.plan.view, {"ttl": way.LIFETIME, PURSE: purse})
         return made
+
+    def read(self, call: Call, usage: Usage) -> None:
+        """Learn from a report what of a head was warm."""
+        self.heads.heard(call.name.tenant, call.client or call.conversation, call.plan, usage, call.head_warm)
 
     def marks_brought(self, call: Call, usage: Usage) -> None:
         """Learn from a report what the marks of a request have brought."""

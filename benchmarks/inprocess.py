@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 from addon.mmu.books import Books
 from addon.mmu.evict import Policy
+from addon.mmu.habits import Learned, observed
 from addon.mmu.ledger import STATE, remembered, standing, weigh
-from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
+from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, Warmth, credit
 from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter as Tokens
@@ -68,13 +70,13 @@ class Planner:
     reads: Reader = field(default_factory=Reader)
     rereads: Reader = field(default_factory=Reader)
 
-    def forward(self, body: bytes, now: float, *, head_warm: bool = True) -> tuple[bytes, Plan]:
+    def forward(self, body: bytes, now: float, *, shared: int | None = None) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
-        return self.rewrite(self.reads(body), now, head_warm=head_warm)
+        return self.rewrite(self.reads(body), now, shared=shared)
 
-    def rewrite(self, conversation: Conversation, now: float, *, head_warm: bool = True) -> tuple[bytes, Plan]:
+    def rewrite(self, conversation: Conversation, now: float, *, shared: int | None = None) -> tuple[bytes, Plan]:
         """What leaves in place of a request that has been read."""
-        outlook = replace(self.outlook, head_warm=head_warm, rates=self.rates)
+        outlook = replace(self.outlook, head=Warmth(shared), rates=self.rates)
         made = plan(
             conversation,
             list(self.lines.values()),
@@ -109,27 +111,32 @@ class Planner:
 
 
 @cache
-def _called(folder: Path | None) -> dict[str, tuple[str, frozenset[str]]]:
-    """By session, its client and the tools that it called."""
-    return {
-        trace.name: (
-            trace.client,
-            frozenset(b["name"] for event in trace.events for b in event.blocks if b["type"] == "tool_use"),
-        )
-        for trace in load(folder, None)
-    }
+def _habits(folder: Path | None) -> dict[str, tuple[tuple[str, bool], Mapping[str, float]]]:
+    """By session, whose it is (client, whether another agent began it), and what it adds to what is known of those."""
+    return {trace.name: ((trace.client, trace.sub_agent), _tallies(trace)) for trace in load(folder, None)}
 
 
-def used_elsewhere(trace: Trace, folder: Path | None = None) -> frozenset[str]:
-    """The tools that the other recorded sessions of the same client used: what a proxy would have learned from them."""
-    others = [
-        tools for name, (client, tools) in _called(folder).items() if client == trace.client and name != trace.name
-    ]
-    counted = Counter(name for tools in others for name in tools)
-    return frozenset(name for name, count in counted.items() if count >= LEAST_SHARE * len(others))
+def _tallies(trace: Trace) -> Mapping[str, float]:
+    session = rebuild(trace)
+    out = Counter[str]()
+    lines: list[View] = []
+    reads = Reader()
+    for turn in session.turns:
+        conversation = reads(encode(session.body(turn)))
+        made = plan(conversation, lines, turn.at, Policy("fifo", fifo_age=10**6), Tokens().quick, f"line-{len(lines)}")
+        out.update(observed(conversation, made.table, made.line).population)
+        lines = [made.view, *(view for view in lines if view.id != made.view.id)]
+    return out
 
 
-LEAST_SHARE = 0.3
+def learned_elsewhere(trace: Trace, folder: Path | None = None) -> Learned:
+    """What a proxy would have learned from the other recorded sessions of the same client."""
+    kind = trace.client, trace.sub_agent
+    out = Counter[str]()
+    for name, (other, tallies) in _habits(folder).items():
+        if other == kind and name != trace.name:
+            out.update(tallies)
+    return Learned(out, sub=trace.sub_agent)
 
 
 def policy_of(options: Options) -> Policy:
@@ -149,11 +156,13 @@ def in_process(trace: Trace, options: Options) -> Row:
     model = model_of(session.model)
     rates = Rates(model.input / 1e6, model.read / 1e6, model.write_5m / 1e6, model.write_1h / 1e6, model.output / 1e6,
                   model.minimum)  # fmt: skip
-    outlook = Outlook(used=used_elsewhere(trace, options.traces))
+    outlook = Outlook(habits=learned_elsewhere(trace, options.traces))
     planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=outlook)
     for turn in session.turns:
         body = session.body(turn)
-        sent, made = planner.forward(encode(body), turn.at, head_warm=bool(turn.warm))
+        sent, made = planner.forward(
+            encode(body), turn.at, shared=turn.usage.cache_read if turn.warm and turn.usage else 0
+        )
         if turn.warm:
             for meter in (near, far):
                 meter.warm(session.priming(turn), turn.at)

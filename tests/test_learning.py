@@ -61,7 +61,7 @@ class Proxy:
     async def known(self, **headers: str) -> Learned:
         """What a new conversation's first request is planned with."""
         await self.send(body(0, f"new {len(self.requests)}"), **headers)
-        return self.requests[-1].learned
+        return self.requests[-1].outlook.habits
 
 
 @pytest.fixture(params=["store", "memory"])
@@ -85,8 +85,8 @@ async def test_what_one_conversation_shows_the_next_is_planned_with(proxy: Proxy
         "reached:1": 2, "reached:2": 1, "reached:3": 1, "reached:4": 1,
     }  # fmt: skip
     assert found.population["idle:output:1"] == 2
-    assert found.sessions == 2
-    assert found.used_tools(0.5) == {"Bash"}
+    assert found.project["sessions"] == found.population["sessions"] == 2
+    assert found.used == {"Bash"}
     assert found.remaining(1) == pytest.approx((2 * 1.5 + 10) / 12)
     assert proxy.metrics.value("mmu_failures_total") == 0
 
@@ -104,7 +104,7 @@ async def test_clients_projects_and_sub_agents_are_apart(proxy: Proxy) -> None:
     assert await proxy.known(user_agent="codex/1", x_claude_code_session_id="") == Learned({}, {})
     assert await proxy.known(x_claude_code_request_class="subagent") == Learned({}, {}, sub=True)
     await proxy.send(body(0, "elsewhere", "/w/other"))
-    found = proxy.requests[-1].learned
+    found = proxy.requests[-1].outlook.habits
     assert found.population["reached:4"] == 1
     assert found.project == {}
 

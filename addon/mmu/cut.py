@@ -22,9 +22,11 @@ from collections.abc import Mapping
 
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, victims
 from addon.mmu.handle import handle
-from addon.mmu.outlook import Outlook
+from addon.mmu.outlook import Outlook, written
+from addon.mmu.reuse import sort
 from addon.mmu.view import Entry, Splice, Table, shown
-from addon.wire.conversation import Act, Conversation, Kind
+from addon.mmu.workingset import last_access, stands_for
+from addon.wire.conversation import Conversation, Kind
 
 LOOKBACK = 20
 """Blocks. Anthropic, "Prompt caching"."""
@@ -36,9 +38,8 @@ MARGIN = 2
 """By how much what is earned must exceed what it costs."""
 
 
-def chance(entry: Entry) -> float:
-    """That a page which counts as dead is needed again."""
-    return 0.25 if entry.subject.act is Act.READ else 0.04
+MOST_REMAINING = 30.0
+"""Requests within which a cut has to pay: it is a bet on the conversation's going on, so it is kept short."""
 
 
 def cut(
@@ -53,13 +54,13 @@ def cut(
     now: Outlook,
     credit: float,
     scale: float,
-    hour: bool,
+    state: Mapping[str, object],
 ) -> Epoch | None:
     """The cut that pays best, as an occasion to evict from its place on; None where none does.
 
     `seen` is how many first messages had been sent before, `since` how many there were when
     the prefix last changed, `floor` the last that must stay as it is, `credit` dollars,
-    `scale` the provider's tokens over ours, `hour` whether the client's cache is kept for an hour.
+    `scale` the provider's tokens over ours, `state` the line's state.
     """
     if now.rates is None or not seen:
         return None
@@ -74,8 +75,9 @@ def cut(
     head += sum(size(b.text, b.digest) for b in conversation.instructions)
     prompt = round((head + sum(weights)) * scale)
     rate = now.rates.at(prompt)
-    write = rate.written_hour if hour else rate.written
-    remaining = now.remaining(table.requests)
+    write = written(rate, conversation, state)
+    remaining = min(now.habits.remaining(table.requests + 1), MOST_REMAINING)
+    idle = dict(zip((e.anchor for e in table.entries), last_access(table, stands_for(table)), strict=True))
     by_message: dict[int, list[Entry]] = {}
     for entry in dead:
         by_message.setdefault(entry.message, []).append(entry)
@@ -92,11 +94,11 @@ def cut(
             leaves += page - left
             stays -= page - left
             again = rate.read * (prompt + page * remaining / 2) + write * page + CALL * rate.output
-            faults += chance(entry) * again
+            faults += now.habits.chance(sort(entry.subject), table.requests - idle[entry.anchor]) * again
         if number not in by_message:
             continue
         # The entry ends where the request before the one that brought this message did: behind it came an answer.
-        far = number < since or blocks + len(conversation.messages[number - 1].blocks) > LOOKBACK
+        far = number < since or blocks + len(conversation.messages[number - 1].blocks) >= LOOKBACK
         behind = prompt - head * scale - leaves if far else stays
         cost = (write - rate.read) * behind
         gain = rate.read * remaining * leaves - faults

@@ -49,7 +49,8 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
     """Evicted pages that results which just arrived bring back. Each arrival faults on a page at most once, and not on
     what one before it has brought.
 
-    A command faults on its newest evicted result. A read faults on every evicted page of its path of which at least
+    A command faults on its newest evicted result if it says nothing new: else it was run to see what is different now,
+    and the old result would not have served. A read faults on every evicted page of its path of which at least
     half the lines (or half of what was read, if that is less) come again and stand in no resident or newer result.
     """
     known = list(earlier)
@@ -75,7 +76,8 @@ def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[
                     wanted -= lines
         elif not resident(alike, splices):
             e = gone[-1]
-            out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
+            if _lines(entry) <= _lines(e):
+                out.append(Fault(e.page, e.anchor, entry.arrival - e.arrival))
     return out
 
 

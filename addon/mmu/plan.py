@@ -18,10 +18,10 @@ from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, r
 from addon.mmu.excerpt import Shows, excerpt, shows
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
+from addon.mmu.head import head_tokens, shortened
 from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
 from addon.mmu.page import Page, page_id
-from addon.mmu.price import Rates
-from addon.mmu.schemas import ANCHOR, HABITS, Stub, stubs
+from addon.mmu.schemas import ANCHOR, Stub
 from addon.mmu.view import (
     TAIL,
     TOOL,
@@ -281,7 +281,7 @@ def _evict(
     if chosen and occasion.start == 0 and draft.lacks(offer) and not (bound and draft.signed):
         gone = {a for a, s in draft.splices.items() if s.change is Change.EVICT} | {e.anchor for e in chosen}
         freed = sum(size(e.block.text, e.block.digest) for e in table.entries if e.anchor in gone)
-        if offer is not None and freed > 2 * size(_head(draft.conversation) + offer.definition, None):
+        if offer is not None and freed > 2 * (head_tokens(draft.conversation, size) + size(offer.definition, None)):
             draft.offer(offer)
     for entry in chosen:
         draft.evict(entry)
@@ -289,40 +289,25 @@ def _evict(
 
 
 def _shorten(
-    draft: _Draft, occasion: Epoch | None, kin: Sequence[View], now: Outlook, size: Size, offer: Offer | None
-) -> bool:
-    """Let stubs stand for tools, where the head of the prompt is written anyway. Returns whether any do.
-
-    `kin` are the lines of the same session: what the head looks like there, it looks like here. With the stubs comes
-    the tool that gives their definitions back.
-    """
-    table, conversation = draft.table, draft.conversation
+    draft: _Draft,
+    kin: Sequence[View],
+    now: Outlook,
+    size: Size,
+    offer: Offer | None,
+    state: Mapping[str, Any],
+    *,
+    cached: bool,
+) -> None:
+    """Let stubs stand for tools, where the head of the prompt is written anyway, and add the tool that gives their
+    definitions back. `kin` are the other lines of the same session."""
     if any(anchor.startswith(ANCHOR) for anchor in draft.known):
-        return False
+        return
     alike = {a for view in kin for a, s in view.splices.items() if s.change in (Change.STUB, Change.TOOL)}
-    warm = {a for a in alike or now.stubbed if a in table.schemas}
-    found = stubs(conversation, table.requests, now.used, size)
-    if warm:
-        found = [each for each in stubs(conversation, HABITS, frozenset(), size) if each.anchor in warm]
-    elif found and now.head_warm and (conversation.ttl is not None or occasion is None):
-        saved = sum(size(each.full, None) - size(each.text, None) for each in found)
-        if now.rates is None or occasion is None:
-            return False
-        rate, written = now.rates, _written(now.rates, conversation)
-        cost = (written - rate.read) * size(_head(conversation), None)
-        if cost > draft.credit or cost > rate.read * saved * now.remaining(table.requests):
-            return False
+    found, warm = shortened(draft.conversation, draft.table, alike, now, draft.credit, size, state, cached=cached)
     for each in found:
-        if each.anchor not in draft.known:
-            draft.shorten(each)
-    if found and offer is not None and draft.lacks(offer) and (not warm or TOOL + offer.name in (alike or now.stubbed)):
+        draft.shorten(each)
+    if found and offer is not None and draft.lacks(offer) and (not warm or TOOL + offer.name in warm):
         draft.offer(offer)
-    return bool(found)
-
-
-def _written(rates: Rates, conversation: Conversation) -> float:
-    """What a token costs that is written to the cache for as long as the client asks."""
-    return rates.written_hour if (conversation.ttl or 0) > 300 else rates.written
 
 
 def _cut(draft: _Draft, found: Line, policy: Policy, size: Size, now: Outlook, bound: bool) -> Epoch | None:
@@ -333,10 +318,9 @@ def _cut(draft: _Draft, found: Line, policy: Policy, size: Size, now: Outlook, b
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
     held = parent.state.get("scale")
     scale = float(held) if isinstance(held, int | float) else 1.25
-    hour = (time_to_live(parent) or 0) > 300
     since = parent.state.get(SINCE, 0)
     standing = draft.conversation, draft.table, draft.splices
-    return cut(*standing, found.seen, since, floor, policy, size, now, draft.credit, scale, hour)
+    return cut(*standing, found.seen, since, floor, policy, size, now, draft.credit, scale, parent.state)
 
 
 SINCE = "since"
@@ -368,13 +352,6 @@ def _collapsible(draft: _Draft, occasion: Epoch, size: Size, *, bound: bool) -> 
 
 LEAST_COLLAPSED = 400
 """Tokens that collapsing a span must free at least, beside twice its summary."""
-
-
-def _head(conversation: Conversation) -> str:
-    """Tools and instructions: what other sessions of the same client may keep warm."""
-    tools = conversation.tools
-    declared = conversation.text[tools[0].start : tools[-1].end] if tools else ""
-    return declared + "".join(block.text for block in conversation.instructions)
 
 
 def _seen_before(conversation: Conversation, found: Line) -> set[int]:
@@ -469,8 +446,10 @@ def plan(
         if policy.stubs and policy.name != "fifo" and not compacting and not (bound and draft.signed):
             writes = occasion is not None and occasion.start == 0 and occasion.occasion is not Occasion.EDIT
             kin = [view for view in known if view is not parent] if first else []
+            cached = conversation.ttl is not None or (parent is not None and time_to_live(parent) is not None)
             if first or writes:
-                _shorten(draft, occasion, kin, outlook, size, offer)
+                state = parent.state if parent is not None else {}
+                _shorten(draft, kin, outlook, size, offer, state, cached=cached)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion
         if occasion is not None and not collapsed:

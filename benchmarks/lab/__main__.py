@@ -16,15 +16,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
+from addon.mmu.habits import Learned
 from addon.mmu.outlook import UNKNOWN, Outlook
 from addon.mmu.tokens import Counter
 from addon.vocabulary import load as vocabulary
-from benchmarks.inprocess import used_elsewhere
+from benchmarks.inprocess import learned_elsewhere
 from benchmarks.lab import report
 from benchmarks.lab.clairvoyant import foretold
 from benchmarks.lab.frontier import frontier
@@ -45,19 +46,20 @@ ALL = "all"
 
 
 def study(
-    trace: Trace, used: frozenset[str], tariff: Tariff, chosen: Sequence[Named], least: int, cuts: Sequence[int]
+    trace: Trace, known: Mapping[str, float], tariff: Tariff, chosen: Sequence[Named], least: int, cuts: Sequence[int]
 ) -> list[Outcome]:
     """Every policy on one session, or on what it would have been had it ended after each of `cuts` requests.
 
-    `used` are the tools that other sessions of its client call. Nothing where it has fewer than `least` requests.
+    `known` are the tallies of its client's other sessions. Nothing where it has fewer than `least` requests.
     """
     session = rebuild(trace)
     if len(session.turns) < least:
         return []
     whole = record(session, tariff)
     counter = Counter(vocabulary())
+    outlook = Outlook(habits=Learned(known, sub=trace.sub_agent))
     parts = [whole.first(cut) for cut in cuts if len(session.turns) > cut] if cuts else [whole]
-    return [outcome for part in parts for outcome in judged(part, chosen, counter, Outlook(used=used))]
+    return [outcome for part in parts for outcome in judged(part, chosen, counter, outlook)]
 
 
 def judged(
@@ -75,12 +77,12 @@ def judged(
 
 
 def studies(
-    traces: Sequence[tuple[Trace, frozenset[str]]], jobs: int, asked: partial[list[Outcome]]
+    traces: Sequence[tuple[Trace, Mapping[str, float]]], jobs: int, asked: partial[list[Outcome]]
 ) -> Iterator[list[Outcome]]:
     """What came of each session as it comes in, `jobs` sessions at a time, the longest first."""
     ordered = sorted(traces, key=lambda pair: -len(pair[0].events))
     with ProcessPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(asked, trace, used) for trace, used in ordered]
+        waiting = [pool.submit(asked, trace, known) for trace, known in ordered]
         try:
             for done in as_completed(waiting):
                 yield done.result()
@@ -132,14 +134,15 @@ def _policies(asked: argparse.Namespace) -> int:
     tariff = TARIFFS[asked.tariff]
     started = time.monotonic()
     outcomes: list[Outcome] = []
+    chosen = asked.policy or policies()
     each = partial(
         study,
         tariff=tariff,
-        chosen=asked.policy or policies(),
+        chosen=chosen,
         least=0 if asked.short else asked.only,
         cuts=SHORT if asked.short else (),
     )
-    traces = [(trace, used_elsewhere(trace, asked.traces)) for trace in load(asked.traces, asked.sessions)]
+    traces = [(trace, _known(trace, asked.traces, chosen)) for trace in load(asked.traces, asked.sessions)]
     for number, found in enumerate(studies(traces, asked.jobs, each), 1):
         outcomes += found
         told = found[0].session if found else "too short"
@@ -155,6 +158,12 @@ def _policies(asked: argparse.Namespace) -> int:
         "sessions": [outcome.as_json() for outcome in sorted(outcomes, key=lambda o: (o.session, o.requests))],
     })  # fmt: skip
     return 0
+
+
+def _known(trace: Trace, folder: Path | None, chosen: Sequence[Named]) -> Mapping[str, float]:
+    """What a proxy would have counted in the other sessions, where there is a planner to use it."""
+    plans = any(named.curve not in (NONE, CLAIRVOYANT, FREE) for named in chosen)
+    return dict(learned_elsewhere(trace, folder).population) if plans else {}
 
 
 def _frontier(asked: argparse.Namespace) -> int:

@@ -67,7 +67,8 @@ class _Run:
         if turn.segment != self.segment:
             self.segment = turn.segment
             self.faults.restart()
-        sent, made = self.planner.rewrite(conversation, turn.at, head_warm=warm is not None)
+        shared = turn.usage.cache_read if warm is not None and turn.usage else 0
+        sent, made = self.planner.rewrite(conversation, turn.at, shared=shared)
         arrived: Body = json.loads(sent)
         if warm is not None:
             self.account.serve(warm, turn.at)

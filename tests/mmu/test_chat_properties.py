@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from addon.mmu.evict import Policy
+from addon.mmu.head import head_tokens
 from addon.mmu.page import NAME
-from addon.mmu.plan import Plan, _head
+from addon.mmu.plan import Plan
 from addon.mmu.view import Change
 from addon.recall.offer import offer
 from tests.mmu.play import FREE, Play
@@ -108,7 +109,7 @@ def test_the_same_session_is_decided_alike_in_either_api(moves: list[Move], cach
 def head(play: Play) -> int:
     """Characters of what an added tool must outweigh."""
     api = play.spelling.api
-    return len(_head(play.parse(play.body())) + offer(api).definition)
+    return head_tokens(play.parse(play.body()), lambda text, _: len(text)) + len(offer(api).definition)
 
 
 def alike(moves: list[Move], *, caching: bool, make: Callable[..., Play] = chat) -> list[tuple[Any, ...]]:

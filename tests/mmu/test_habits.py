@@ -242,8 +242,10 @@ def test_tools_of_recent_sessions() -> None:
     assert used_tools(known, 0.5) == {"Bash", "Read"}
     assert used_tools(known, 0.51) == {"Bash"}
     assert used_tools({}, 0.05) == used_tools({"tool:Bash": 1}, 0.05) == set()
-    assert Learned(project=known).used_tools(0.9) == {"Bash"}
-    assert Learned(project=known).sessions == 10
+    assert Learned(project=known).used == {"Bash", "Read"}
+    few = {SESSIONS: 1.0, "tool:Rare": 1.0}
+    assert Learned(population=known, project=few).used == {"Bash", "Read"}
+    assert Learned(project=few).used is None
 
 
 def test_learned_knows_whose_it_is() -> None:
