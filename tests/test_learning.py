@@ -86,7 +86,7 @@ async def test_what_one_conversation_shows_the_next_is_planned_with(proxy: Proxy
     }  # fmt: skip
     assert found.population["idle:output:1"] == 2
     assert found.project["sessions"] == found.population["sessions"] == 2
-    assert found.used == {"Bash"}
+    assert found.used == frozenset({"Bash"})
     assert found.remaining(1) == pytest.approx((2 * 1.5 + 10) / 12)
     assert proxy.metrics.value("mmu_failures_total") == 0
 

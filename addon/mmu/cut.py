@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, victims
-from addon.mmu.handle import handle
+from addon.mmu.handle import handle_tokens
 from addon.mmu.outlook import Outlook, written
 from addon.mmu.reuse import sort
 from addon.mmu.view import Entry, Splice, Table, shown
@@ -90,7 +90,7 @@ def cut(
             stays += weights[number] * scale
         for entry in by_message.get(number, ()):
             page = size(shown(entry, splices), None) * scale
-            left = size(handle(entry.page, entry.subject, entry.block.text), None) * scale
+            left = handle_tokens(entry.block.text) * scale
             leaves += page - left
             stays -= page - left
             again = rate.read * (prompt + page * remaining / 2) + write * page + CALL * rate.output

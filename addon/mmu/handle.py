@@ -17,6 +17,8 @@ from addon.wire.subject import numbered, split
 PREFIX = "[mmu page "
 
 _WIDTH = 120
+_PREVIEWED = 2000
+_ROOM = 600
 TROUBLE = re.compile(r"\b(?:error|exception|failed|failure|fatal|panic|traceback|assert\w*|warning)\b|[✗✘]|^E\s", re.I)
 """What a line that reports trouble looks like."""
 
@@ -51,10 +53,10 @@ def _highlights(lines: list[str], room: int) -> list[str]:
 
 
 def preview(subject: Subject, text: str) -> list[str]:
-    """The lines worth keeping: at most a tenth of the text and 600 characters; none for a text under 2,000."""
-    if len(text) < 2000:
+    """The lines worth keeping: at most a tenth of the text and 600 characters; none for a text under 2,000 of them."""
+    if len(text) < _PREVIEWED:
         return []
-    room = min(600, len(text) // 10)
+    room = min(_ROOM, len(text) // 10)
     lines, _ = split(text)
     if subject.act is Act.READ:
         return _outline(lines, subject.name, room) or _highlights(lines, room)
@@ -78,3 +80,8 @@ def handle(page: str, subject: Subject, text: str, tool: str = "") -> str:
         f"Not shown here; an exact copy is kept. {again[0].upper() if not tool else again[0]}{again[1:]} shows it.]"
     )
     return "\n".join([head, *preview(subject, text)])
+
+
+def handle_tokens(text: str) -> float:
+    """About how many tokens the handle of a text has, without making it."""
+    return 60 + (min(_ROOM, len(text) // 10) / 4 if len(text) >= _PREVIEWED else 0)

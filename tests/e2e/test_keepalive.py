@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from addon.mmu.ledger import Action
 from tests.e2e.talks import Block, Messages, say, use
 from tests.e2e.test_ledger import ledger, opened
 from tests.e2e.test_marks import Unmarked, prompt, read
@@ -107,7 +108,7 @@ def test_a_cache_outlasts_a_pause(tmp_path: Path, kind: type[Asking | Silent]) -
         assert sums["keepalive"] == pytest.approx(gain - one.dollars - two.dollars)
         assert gain > one.dollars + two.dollars
         assert before["keepalive"] == 0
-        names = ("fold", "evict", "collapse", "recall", "tool", "carried", "other", "mark", "keepalive")
+        names = [action.value for action in Action]
         assert sums["untouched"] - sums["billed"] == pytest.approx(sum(sums[name] for name in names))
         # the prefix is warm, so that it is no moment to change it
         assert there.proxy.metrics().get("mmu_epochs_total", 0) == 0

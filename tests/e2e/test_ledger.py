@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from addon.mmu.ledger import Action
 from tests.agent.session import build
 from tests.e2e.talks import Chat, Gemini, Messages, Responses, Talk, say, use
 from tests.e2e.world import World, world
@@ -173,5 +174,5 @@ def test_recalls_are_paid_for_in_full(tmp_path: Path) -> None:
         assert added["carried"] < 0  # the requests that carried it on
         assert added["recall"] < 0  # and what they put into the next one
         assert sums["untouched"] - sums["billed"] == pytest.approx(
-            sum(sums[name] for name in ("fold", "evict", "collapse", "recall", "tool", "carried", "other"))
+            sum(sums[action.value] for action in Action)
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from addon.mmu.ledger import Action
 from tests.e2e.talks import Block, Messages, say, use
 from tests.e2e.test_ledger import beside, check, ledger, opened, play
 from tests.e2e.world import World, until, world
@@ -58,7 +59,7 @@ def test_a_session_becomes_cheaper_by_what_the_books_say(tmp_path: Path, stream:
         assert sums["mark"] > 0.3 * sums["untouched"]
         assert sums["evict"] > 0
         assert sums["untouched"] - sums["billed"] == pytest.approx(
-            sum(sums[name] for name in ("fold", "evict", "collapse", "recall", "tool", "carried", "other", "mark"))
+            sum(sums[action.value] for action in Action)
         )
         assert there.up.invalid == 0
         # written once it has come back, and read from then on

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from addon.mmu.evict import Occasion, Policy
 from addon.mmu.plan import Offer, Plan, plan, poison, rewrite, told, without_new
 from addon.mmu.view import Change, Descent, View
@@ -222,14 +224,15 @@ def test_a_relative_path_that_could_be_two_files_is_neither() -> None:
     assert "t1" in evicted(session.request())
 
 
-def test_a_repeated_command_faults_on_its_evicted_result() -> None:
+@pytest.mark.parametrize(("more", "found"), [("", ["t1"]), ("\nand one warning more", [])])
+def test_a_repeated_command_faults_on_its_evicted_result_if_it_says_nothing_new(more: str, found: list[str]) -> None:
     session = Session()
-    session.call("Bash", {"command": "make all"})
+    session.call("Bash", {"command": "make all"}, LONG)
     play(session, 4)
     session.call(*bash(50), idle=4000)
     assert "t1" in evicted(session.request())
-    session.call("Bash", {"command": "make all"})
-    assert [f.anchor.partition("#")[0] for f in session.request().faults] == ["t1"]
+    session.call("Bash", {"command": "make all"}, LONG + more)
+    assert [f.anchor.partition("#")[0] for f in session.request().faults] == found
 
 
 def test_unchanged_is_answered_with_the_page_when_the_earlier_read_has_left() -> None:

@@ -67,11 +67,11 @@ def test_a_conversation_from_its_first_request() -> None:
     talk = Talk()
     how, seen = talk.request()
     assert how is Descent.FIRST
-    assert seen == Observed({"reached:1": 1, TOTAL: 1}, {SESSIONS: 1, TOTAL: WEIGHT})
+    assert seen == Observed({"reached:1": 1, TOTAL: 1, SESSIONS: 1}, {SESSIONS: 1, TOTAL: WEIGHT})
     talk.call("Bash", {"command": "make"})
     how, seen = talk.request()
     assert how is Descent.CONTINUED
-    assert seen == Observed({"reached:2": 1}, {"tool:Bash": 1})
+    assert seen == Observed({"reached:2": 1, "tool:Bash": 1}, {"tool:Bash": 1})
     talk.run("make a", "make b", "make c")
     assert lengths(talk.population) == {f"reached:{n}": 1 for n in (1, 2, 3, 4)}
     # the first output came with request 2 and has lain idle in 3, 4 and 5
@@ -242,9 +242,9 @@ def test_tools_of_recent_sessions() -> None:
     assert used_tools(known, 0.5) == {"Bash", "Read"}
     assert used_tools(known, 0.51) == {"Bash"}
     assert used_tools({}, 0.05) == used_tools({"tool:Bash": 1}, 0.05) == set()
-    assert Learned(project=known).used == {"Bash", "Read"}
+    assert Learned(project=known).used == frozenset({"Bash", "Read"})
     few = {SESSIONS: 1.0, "tool:Rare": 1.0}
-    assert Learned(population=known, project=few).used == {"Bash", "Read"}
+    assert Learned(population=known, project=few).used == frozenset({"Bash", "Read"})
     assert Learned(project=few).used is None
 
 
