@@ -201,10 +201,7 @@ def victims(
             and (
                 entry.anchor in table.released
                 or entry.anchor in stale
-                or (
-                    table.requests - access >= max(age, kept.get(about.name, 0))
-                    and not pinned(about, table)
-                )
+                or (table.requests - access >= max(age, kept.get(about.name, 0)) and not pinned(about, table))
             )
         )
 
