@@ -23,12 +23,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 
 from addon.mmu.handle import handle
 from addon.mmu.view import Change, Descent, Entry, Line, Reasoning, Splice, Table, View, shown
-from addon.mmu.workingset import last_access, pinned, refault_distances, stands_for
+from addon.mmu.workingset import kept_for, last_access, pinned, stands_for, superseded
 from addon.wire.conversation import Act, Conversation, Kind
 
 SLACK = 60.0
@@ -91,6 +92,11 @@ class Policy:
     """For `fifo`: user turns since arrival."""
     fifo_bytes: int = 500
     """For `fifo`: smallest result, in bytes."""
+
+    def under(self, pressure: float) -> Policy:
+        """The policy with ages and sizes that many times as great."""
+        grown = {name: ceil(pressure * getattr(self, name)) for name in ("file_age", "output_age", "least")}
+        return replace(self, **grown)
 
 
 def time_to_live(view: View) -> float | None:
@@ -167,11 +173,18 @@ def _fifo(table: Table, splices: Mapping[str, Splice], policy: Policy) -> list[E
 
 
 def victims(
-    table: Table, splices: Mapping[str, Splice], start: int, policy: Policy, size: Size, floor: int = -1
+    table: Table,
+    splices: Mapping[str, Splice],
+    start: int,
+    policy: Policy,
+    size: Size,
+    floor: int = -1,
+    quoted: Sequence[int] = (),
 ) -> list[Entry]:
     """The entries to evict at an epoch that begins at message `start`, in order.
 
-    Entries up to and including message `floor` are spared (bound reasoning stands behind them).
+    Entries up to and including message `floor` are spared (bound reasoning stands behind them). `quoted` are the
+    requests that quoted the entries, where that is to count.
     """
     if policy.name == "fifo":
         return [e for e in _fifo(table, splices, policy) if e.message > floor]
@@ -180,10 +193,12 @@ def victims(
         for needed in s.needs:
             dependents[needed].append(anchor)
     subjects = stands_for(table)
-    refaulted = refault_distances(table, splices, subjects)
+    accesses = last_access(table, subjects, quoted)
+    kept = kept_for(table, splices, subjects, accesses)
+    stale = superseded(table, splices, subjects)
 
     old: dict[str, bool] = {}
-    for entry, about, access in zip(table.entries, subjects, last_access(table, subjects), strict=True):
+    for entry, about, access in zip(table.entries, subjects, accesses, strict=True):
         found = splices.get(entry.anchor)
         age = policy.file_age if about.act is Act.READ or entry.recalled else policy.output_age
         old[entry.anchor] = (
@@ -193,10 +208,8 @@ def victims(
             and (not entry.block.error or (found is not None and found.pardons))
             and (
                 entry.anchor in table.released
-                or (
-                    table.requests - access >= max(age, 2 * refaulted.get(about.name, 0))
-                    and not pinned(about, table)
-                )
+                or entry.anchor in stale
+                or (table.requests - access >= max(age, kept.get(about.name, 0)) and not pinned(about, table))
             )
         )
 

@@ -7,11 +7,12 @@ epoch; if its new splices cannot be made durable, `Plan.replay` is what goes out
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from addon.mmu import pressure
 from addon.mmu.admit import fold, resident
 from addon.mmu.cut import cut
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, time_to_live, victims
@@ -20,7 +21,8 @@ from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
 from addon.mmu.head import head_tokens, shortened
 from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
-from addon.mmu.page import Page, page_id
+from addon.mmu.page import NAME, Page, asked, page_id
+from addon.mmu.quotes import last_quoted
 from addon.mmu.schemas import ANCHOR, Stub
 from addon.mmu.view import (
     TAIL,
@@ -263,7 +265,10 @@ def _evict(
     there it waits until none is sent.
     """
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
-    chosen = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size, floor))
+    # A quote buys a page a few requests. Where epochs are rare it would be rented until the next, which does not pay.
+    often = occasion.occasion is Occasion.UNCACHED
+    quoted = last_quoted(draft.conversation, draft.table) if often else ()
+    chosen = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size, floor, quoted))
     drops: list[Reasoning] = []
     if floor >= 0:
         removable = reasoning_to_drop(draft.conversation, draft.table, occasion, draft.splices)
@@ -363,6 +368,13 @@ def _seen_before(conversation: Conversation, found: Line) -> set[int]:
     return seen
 
 
+def _recalls(conversation: Conversation, seen: Container[int]) -> int:
+    """How many pages the model has asked for by id in messages that are new."""
+    new = (m for n, m in enumerate(conversation.messages) if n not in seen)
+    calls = (b for m in new for b in m.blocks if b.kind is Kind.CALL and b.name == NAME)
+    return sum(len(asked(call.arguments)) for call in calls)
+
+
 def _next_view(
     conversation: Conversation,
     table: Table,
@@ -370,12 +382,14 @@ def _next_view(
     splices: Mapping[str, Splice],
     fresh_id: str,
     now: float,
+    felt: Mapping[str, Any],
     *,
     changed: bool,
 ) -> View:
     parent = found.parent
     same = parent is not None and found.how is not Descent.DIVERGED
     state: dict[str, Any] = dict(parent.state) if parent is not None else {}
+    state["pressure"] = felt
     models = {**state.get("models", {}), conversation.model: now}
     state["models"] = dict(sorted(models.items(), key=lambda item: item[1])[-4:])
     if conversation.ttl is not None or "ttl" not in state:
@@ -428,6 +442,7 @@ def plan(
     replayed = dict(draft.splices)
     out = Plan(found, table, View(fresh_id), replayed, draft.splices)
     parent = found.parent
+    felt = parent.state.get("pressure", pressure.CALM) if parent is not None else pressure.CALM
 
     if not (parent is not None and parent.state.get("hands_off")):
         bound = _is_bound(conversation, parent)
@@ -439,6 +454,8 @@ def plan(
             _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults, policy, size)
+            felt = pressure.step(felt, len(out.faults) + _recalls(conversation, seen), len(conversation.text))
+            policy = policy.under(pressure.scale(felt))
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is None and policy.cuts and policy.name != "fifo" and not compacting:
             occasion = _cut(draft, found, policy, size, outlook, bound)
@@ -465,7 +482,7 @@ def plan(
     inherited.update(draft.new)
     out.new, out.pages, out.odd = list(draft.new.values()), draft.pages, draft.odd
     out.splices = draft.splices
-    out.view = _next_view(conversation, table, found, inherited, fresh_id, now, changed=out.epoch is not None)
+    out.view = _next_view(conversation, table, found, inherited, fresh_id, now, felt, changed=out.epoch is not None)
     return out
 
 

@@ -114,7 +114,7 @@ class View:
     splices: Mapping[str, Splice] = field(default_factory=dict)
     """The newest splice of each anchor."""
     state: Mapping[str, Any] = field(default_factory=dict)
-    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`."""
+    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`, `pressure`."""
 
 
 @dataclass(slots=True)
