@@ -34,11 +34,11 @@ LOOKBACK = 20
 CALL = 150
 """Tokens of an answer that is a recall and nothing else."""
 
-MARGIN = 2
+MARGIN = 1.2
 """By how much what is earned must exceed what it costs."""
 
 
-MOST_REMAINING = 30.0
+MOST_REMAINING = 40.0
 """Requests within which a cut has to pay: it is a bet on the conversation's going on, so it is kept short."""
 
 

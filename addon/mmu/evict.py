@@ -82,10 +82,14 @@ class Policy:
     """Where a client asks for no caching, it is asked for."""
     excerpt_over: int = 1500
     """Tokens of an output from which it arrives in part."""
-    excerpt_room: int = 1000
+    excerpt_room: int = 600
     """Tokens of it that stay."""
-    file_age: int = 8
-    output_age: int = 3
+    file_age: int = 4
+    """Where epochs are rare or have to pay, so that what stays is rented for long."""
+    output_age: int = 1
+    every_file_age: int = 8
+    """Where an epoch comes with every request, so that nothing has to leave early."""
+    every_output_age: int = 3
     least: int = 100
     """Tokens that an eviction must free, its handle paid."""
     fifo_age: int = 4
@@ -93,10 +97,19 @@ class Policy:
     fifo_bytes: int = 500
     """For `fifo`: smallest result, in bytes."""
 
+    def at(self, occasion: Occasion) -> Policy:
+        """The policy with the ages that count at an occasion."""
+        if occasion is not Occasion.UNCACHED:
+            return self
+        return replace(self, file_age=self.every_file_age, output_age=self.every_output_age)
+
     def under(self, pressure: float) -> Policy:
         """The policy with ages and sizes that many times as great."""
-        grown = {name: ceil(pressure * getattr(self, name)) for name in ("file_age", "output_age", "least")}
+        grown = {name: ceil(pressure * getattr(self, name)) for name in AGES_AND_SIZES}
         return replace(self, **grown)
+
+
+AGES_AND_SIZES = ("file_age", "output_age", "every_file_age", "every_output_age", "least")
 
 
 def time_to_live(view: View) -> float | None:

@@ -467,6 +467,8 @@ def plan(
             if first or writes:
                 state = parent.state if parent is not None else {}
                 _shorten(draft, kin, outlook, size, offer, state, cached=cached)
+        if occasion is not None:
+            policy = policy.at(occasion.occasion)
         acts = occasion is not None and (policy.evicts or occasion.occasion in (Occasion.CUT, Occasion.EVERY))
         if acts and occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion

@@ -23,7 +23,7 @@ from addon.mmu.view import Change, Entry, Splice, Table
 from addon.wire.conversation import Act, Subject
 from addon.wire.shell import same_path
 
-PIN = 20
+PIN = 10
 """Requests for which an edit keeps its file resident."""
 
 NEAREST = 6
