@@ -38,7 +38,7 @@ from addon.mmu.view import (
     standing,
 )
 from addon.mmu.wishes import Span
-from addon.wire.conversation import Conversation, Kind, text_digest
+from addon.wire.conversation import Act, Conversation, Kind, text_digest
 from addon.wire.scan import splice
 from addon.wire.usage import Usage
 
@@ -296,6 +296,12 @@ def _seen_before(conversation: Conversation, found: Line) -> set[int]:
     return seen
 
 
+def _missed(table: Table, seen: list[Fault], arrived: list[Entry]) -> list[Fault]:
+    """The faults that a page's stay would have spared: a command that now says something else was run for that."""
+    came = {entry.page for entry in arrived}
+    return [f for f in seen if table.by_anchor[f.anchor].subject.act is Act.READ or f.page in came]
+
+
 def _recalls(conversation: Conversation, seen: Container[int]) -> int:
     """How many pages the model has asked for by id in messages that are new."""
     new = (m for n, m in enumerate(conversation.messages) if n not in seen)
@@ -377,7 +383,8 @@ def plan(
             _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults)
-            felt = pressure.step(felt, len(out.faults) + _recalls(conversation, seen), len(conversation.text))
+            missed = len(_missed(table, out.faults, arrived)) + _recalls(conversation, seen)
+            felt = pressure.step(felt, missed, len(conversation.text))
             policy = policy.under(pressure.scale(felt))
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
