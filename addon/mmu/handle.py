@@ -17,7 +17,7 @@ from addon.wire.subject import numbered, split
 PREFIX = "[mmu page "
 
 _WIDTH = 120
-_PREVIEWED = 3000
+_PREVIEWED = 2000
 _ROOM = 300
 TROUBLE = re.compile(r"\b(?:error|exception|failed|failure|fatal|panic|traceback|assert\w*|warning)\b|[✗✘]|^E\s", re.I)
 """What a line that reports trouble looks like."""
@@ -53,7 +53,7 @@ def _highlights(lines: list[str], room: int) -> list[str]:
 
 
 def preview(subject: Subject, text: str) -> list[str]:
-    """The lines worth keeping: at most a tenth of the text and 300 characters; none for a text under 3,000 of them."""
+    """The lines worth keeping: at most a tenth of the text and 300 characters; none for a text under 2,000 of them."""
     if len(text) < _PREVIEWED:
         return []
     room = min(_ROOM, len(text) // 10)

@@ -454,7 +454,8 @@ def plan(
             _reply(draft, arrived, answers)
             if policy.name != "fifo" and not conversation.clears:
                 _admit(draft, arrived, out.faults, policy, size)
-            felt = pressure.step(felt, len(out.faults) + _recalls(conversation, seen), len(conversation.text))
+            missed = len(out.faults) + _recalls(conversation, seen)
+            felt = pressure.step(felt, missed, len(conversation.text))
             policy = policy.under(pressure.scale(felt))
         occasion = None if compacting else epoch(conversation, found, now, policy)
         if occasion is None and policy.cuts and policy.name != "fifo" and not compacting:

@@ -10,7 +10,9 @@ long one that it is no accident, and only both together that it is over.
 The answer is one factor for ages and sizes: at 2 a page stays twice as long and must free twice as much. It has the
 asymmetry of TCP's congestion control. One eviction too many costs a request, one too few only rent. So the factor
 doubles at a fault above the set point, once per request with a fault and not once per request above it, as TCP halves
-once per loss: it is the fault that brings news. It falls by a small constant with every calm request.
+once per loss: it is the fault that brings news. Any fault is above the set point in the short window, so it is the
+long one that must be, too, and by requests: prompts grow, and by what it costs every late fault would be. The factor
+falls by a small constant with every calm request.
 
 Between the set point and half of it the factor stays. Without that hysteresis it would fall as soon as it has helped,
 and the same pages would leave and come back for ever.

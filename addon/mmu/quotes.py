@@ -91,7 +91,7 @@ _NONE: frozenset[str] = frozenset()
 def _taken(block: Block) -> Parts:
     if block.kind is Kind.CALL:
         return _said("\n".join(_strings(block.arguments)))
-    return Parts(_NONE, _said(block.text).names if block.kind is Kind.TEXT else _NONE)
+    return Parts(_NONE, _said(block.text).names)
 
 
 def last_quoted(conversation: Conversation, table: Table) -> list[int]:

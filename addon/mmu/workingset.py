@@ -23,7 +23,7 @@ from addon.mmu.view import Change, Entry, Splice, Table
 from addon.wire.conversation import Act, Subject
 from addon.wire.shell import same_path
 
-PIN = 10
+PIN = 20
 """Requests for which an edit keeps its file resident."""
 
 NEAREST = 6
@@ -112,8 +112,9 @@ def _covers(newer: Entry, older: Entry) -> bool:
 def kept_for(
     table: Table, splices: Mapping[str, Splice], subjects: Sequence[Subject], access: Sequence[int]
 ) -> dict[str, int]:
-    """For each subject that came back after an eviction, for how many requests it is kept unused. `access` is when each
-    entry was last used."""
+    """For each file that came back after an eviction, for how many requests it is kept unused. `access` is when each
+    entry was last used. A command that is run again wants what it says now.
+    """
     kept: dict[str, int] = {}
     used: dict[str, int] = {}
     gone: dict[str, tuple[int, int]] = {}
@@ -129,7 +130,7 @@ def kept_for(
         name = about.name
         unused(name, entry.arrival)
         arrived, left = gone.get(name, (0, entry.arrival))
-        if entry.arrival > left:
+        if entry.arrival > left and about.act is Act.READ:
             kept[name] = max(kept.get(name, 0), 2 * (entry.arrival - arrived))
         found = splices.get(entry.anchor)
         if found is not None and found.change is Change.EVICT:

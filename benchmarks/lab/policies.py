@@ -59,12 +59,14 @@ def _alone() -> Iterator[Named]:
 
 def _full() -> Iterator[Named]:
     usual = Policy()
+    seen: set[str] = set()
     for factor in (0.125, 0.25, 0.5, 1, 2, 4, 8):
         ages = {name: max(1, round(getattr(usual, name) * factor)) for name in ("file_age", "output_age")}
         if factor == 1:
             yield Named(FULL, FULL, usual)
-        else:
-            yield Named(f"full:{ages['file_age']}:{ages['output_age']}", FULL, replace(usual, **ages))
+        elif (name := f"full:{ages['file_age']}:{ages['output_age']}") not in seen:
+            seen.add(name)
+            yield Named(name, FULL, replace(usual, **ages))
 
 
 def parsed(text: str) -> Named:

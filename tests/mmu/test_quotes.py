@@ -54,9 +54,10 @@ def test_a_short_line_is_none_and_prose_names_nothing() -> None:
 
 
 def test_line_numbers_and_the_marks_of_a_patch_do_not_matter() -> None:
-    numbered = "\n".join(f"{n}\t{line}" for n, line in enumerate(CODE.split("\n"), 1))
-    patch = "*** Begin Patch\n*** Update File: a\n-    return sum(row.amount for row in rows)\n+    return 0"
-    assert Talk().show(numbered).call("apply_patch", {"input": patch}).quoted() == [2, -1]
+    page = "7\tno name in this line\n8\tand none in the next"
+    for patch in ("- no name in this line\n+ x", "  no name in this line", "+\tno name in this line"):
+        patch = f"*** Begin Patch\n*** Update File: a\n@@\n{patch}\n*** End Patch"
+        assert Talk().show(page).call("apply_patch", {"input": patch}).quoted() == [2, -1]
 
 
 def test_the_newest_holder_of_a_line_that_came_before_is_the_one() -> None:

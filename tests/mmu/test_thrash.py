@@ -40,10 +40,10 @@ def files(count: int, name: str = "m") -> list[str]:
 
 def spread(calls: Iterable[Call], runs: int) -> Iterator[Call]:
     """The calls with so many other commands behind each."""
-    for call in calls:
+    for number, call in enumerate(calls):
         yield call
         for n in range(runs):
-            yield Call("Bash", {"command": f"check {n}"}, "string")
+            yield Call("Bash", {"command": f"check {number} {n}"}, "string")
 
 
 class Thrash:
@@ -92,6 +92,16 @@ def visible(plan: Plan) -> None:
 @pytest.fixture(params=[False, True], ids=["uncached", "cold gaps"])
 def thrash(request: pytest.FixtureRequest) -> Thrash:
     return Thrash(caching=request.param)
+
+
+def test_one_file_now_and_then(thrash: Thrash) -> None:
+    thrash.phase(spread(map(read, files(1) * 4), 14))
+    assert thrash.faults == [Counter(files(1))], "one fault is no pressure, and yet there is no second"
+
+
+def test_a_file_that_is_edited_once(thrash: Thrash) -> None:
+    thrash.phase([read("src/m.py"), *spread([edit("src/m.py", 3)], PIN)])
+    assert any(plan.count(Change.EVICT) for plan in thrash.agent.plans)
 
 
 def test_three_files_in_a_cycle(thrash: Thrash) -> None:

@@ -54,6 +54,14 @@ def test_activation_halves_with_every_stretch_without_a_use() -> None:
         assert kept(made, leaves(made, (0, 5))) == expected
 
 
+def test_a_stretch_ends_with_an_edit_too() -> None:
+    for idle, expected in ((18, 20), (19, 10)):
+        session, _ = reads((0, LONG), (9, LONG), (idle, ""))
+        session.messages[-2]["content"][0] |= {"name": "Edit"}
+        made = session.request()
+        assert kept(made, leaves(made, (0, 5))) == expected
+
+
 def test_quotes_keep_a_file_and_no_output() -> None:
     session = Session()
     session.call("Read", {"file_path": "a.py"}, LONG)
@@ -82,6 +90,16 @@ def test_a_copy_is_covered_by_all_of_its_lines_or_by_their_numbers() -> None:
     assert stale(lines(1, 30), lines(2, 30)) == [], "the first line stands nowhere else"
     assert stale(lines(1, 30), lines(1, 30, "word")) == [], "another file by now, or moved"
     assert stale(lines(1, 30), lines(31, 60)) == []
+    assert stale("1\tx\n2\ty", "1\tx\n2\ty") == [], "lines of which nothing can be told"
+
+
+def test_of_copies_that_come_at_once_none_covers_another() -> None:
+    session = Session()
+    session.call("Read", {"file_path": "a.py"}, lines(1, 30))
+    session.messages[-2]["content"].append({**session.messages[-2]["content"][0], "id": "again"})
+    session.messages[-1]["content"].append({**session.messages[-1]["content"][0], "tool_use_id": "again"})
+    table = session.request().table
+    assert superseded(table, {}, stands_for(table)) == set()
 
 
 def test_what_has_left_covers_nothing() -> None:
@@ -143,6 +161,21 @@ def test_a_request_that_is_repeated_adds_no_pressure() -> None:
     assert made.faults
     assert made.view.state["pressure"]["short"][0] > 0
     assert session.request().view.state["pressure"] == made.view.state["pressure"]
+
+
+def test_a_command_that_says_something_else_was_not_missed() -> None:
+    for again, felt in (("check failed\n" + LONG, False), (LONG, True)):
+        session = Session()
+        session.call("Bash", {"command": "check"}, LONG)
+        for n in range(5):
+            session.call(*bash(n))
+            session.request()
+        session.call(*bash(9), idle=4000)
+        assert "t1" in evicted(session.request())
+        session.call("Bash", {"command": "check"}, again)
+        made = session.request()
+        assert len(made.faults) == 1
+        assert bool(made.view.state["pressure"]["short"][0]) is felt
 
 
 def test_a_recall_is_a_fault_and_a_wish_is_none() -> None:
