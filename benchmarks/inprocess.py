@@ -70,13 +70,13 @@ class Planner:
     reads: Reader = field(default_factory=Reader)
     rereads: Reader = field(default_factory=Reader)
 
-    def forward(self, body: bytes, now: float, *, shared: int | None = None) -> tuple[bytes, Plan]:
+    def forward(self, body: bytes, now: float, head: Warmth) -> tuple[bytes, Plan]:
         """What leaves for the provider in place of `body`."""
-        return self.rewrite(self.reads(body), now, shared=shared)
+        return self.rewrite(self.reads(body), now, head)
 
-    def rewrite(self, conversation: Conversation, now: float, *, shared: int | None = None) -> tuple[bytes, Plan]:
+    def rewrite(self, conversation: Conversation, now: float, head: Warmth) -> tuple[bytes, Plan]:
         """What leaves in place of a request that has been read."""
-        outlook = replace(self.outlook, head=Warmth(shared), rates=self.rates)
+        outlook = replace(self.outlook, head=head, rates=self.rates)
         made = plan(
             conversation,
             list(self.lines.values()),
@@ -160,9 +160,8 @@ def in_process(trace: Trace, options: Options) -> Row:
     planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=outlook)
     for turn in session.turns:
         body = session.body(turn)
-        sent, made = planner.forward(
-            encode(body), turn.at, shared=turn.usage.cache_read if turn.warm and turn.usage else 0
-        )
+        shared = turn.usage.cache_read if turn.warm and turn.usage else 0
+        sent, made = planner.forward(encode(body), turn.at, Warmth(shared))
         if turn.warm:
             for meter in (near, far):
                 meter.warm(session.priming(turn), turn.at)

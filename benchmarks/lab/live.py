@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from addon.mmu.outlook import UNKNOWN, Outlook
+from addon.mmu.outlook import UNKNOWN, Outlook, Warmth
 from addon.mmu.plan import Plan
 from addon.mmu.tokens import Counter
 from addon.mmu.view import Change as Spliced
@@ -15,11 +15,12 @@ from benchmarks.inprocess import Planner, Reader
 from benchmarks.lab.fault import Faults
 from benchmarks.lab.lay import lay
 from benchmarks.lab.outcome import Outcome
-from benchmarks.lab.policies import Named
-from benchmarks.lab.recording import Recording
+from benchmarks.lab.policies import AMONG, Named
+from benchmarks.lab.recording import Recording, priming
 from benchmarks.measure import Served
 from benchmarks.quotes import Rates
 from benchmarks.rebuild import encode
+from tests.upstream.prompt import Position, prompt
 
 WHOLE = frozenset({Spliced.FOLD, Spliced.SERVE, Spliced.ANSWER, Spliced.ORIGINAL})
 """What happens to a result of which every line still stands in the request."""
@@ -68,7 +69,10 @@ class _Run:
             self.segment = turn.segment
             self.faults.restart()
         shared = turn.usage.cache_read if warm is not None and turn.usage else 0
-        sent, made = self.planner.rewrite(conversation, turn.at, shared=shared)
+        stubbed: frozenset[str] = frozenset()
+        if warm is not None and self.named.name == AMONG:
+            warm, stubbed = self._managed(index)
+        sent, made = self.planner.rewrite(conversation, turn.at, Warmth(shared, stubbed))
         arrived: Body = json.loads(sent)
         if warm is not None:
             self.account.serve(warm, turn.at)
@@ -88,6 +92,15 @@ class _Run:
             rates,
         )
         self.faults.call(recording.session.reply(turn), body, arrived, served.tokens, rates)
+
+    def _managed(self, index: int) -> tuple[list[Position], frozenset[str]]:
+        """What the other session that warmed the head had sent through mitmmu, and what was changed in its tools."""
+        recording, planner = self.recording, self.planner
+        turn = recording.turns[index]
+        body = encode(recording.tariff.body(priming(recording.session, turn)))
+        other = Planner(recording.session, planner.policy, planner.counter, planner.rates, outlook=planner.outlook)
+        sent, made = other.rewrite(recording.tariff.understood(other.reads(body)), turn.at, Warmth(0))
+        return prompt(json.loads(sent)), frozenset(made.splices)
 
     def outcome(self) -> Outcome:
         """What came of it."""

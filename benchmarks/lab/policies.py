@@ -11,6 +11,8 @@ from addon.mmu.evict import Policy
 NONE, FULL, FIFO, ONE = "none", "full", "fifo", "one action"
 CLAIRVOYANT, FREE = "clairvoyant", "free"
 WHOLE = "clairvoyant:whole"
+AMONG = "full:among"
+"""The full policy where the sessions that keep the head warm run through mitmmu too."""
 SWITCHES = ("folds", "excerpts", "evicts", "cuts", "stubs")
 AGES = (1, 2, 4, 8, 16, 32, 64)
 PUBLISHED = "fifo:4:500"
@@ -28,7 +30,8 @@ class Named:
 def policies() -> list[Named]:
     """No policy at all; the age rule; every action alone; the full policy with younger and older victims; and what
     could be done had the future been known."""
-    return [Named(NONE, NONE, switched()), *_age_rule(), *_alone(), *_full(), *foresight()]
+    among = Named(AMONG, AMONG, Policy())
+    return [Named(NONE, NONE, switched()), *_age_rule(), *_alone(), *_full(), among, *foresight()]
 
 
 def foresight() -> Iterator[Named]:

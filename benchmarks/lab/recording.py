@@ -70,13 +70,14 @@ def record(session: Session, tariff: Tariff) -> Recording:
     laid: list[Laid] = []
     for body in bodies:
         laid.append(lay(body, laid[-1] if laid else None))
-    warm = tuple(prompt(tariff.body(_priming(session, turn))) if turn.warm else None for turn in session.turns)
+    warm = tuple(prompt(tariff.body(priming(session, turn))) if turn.warm else None for turn in session.turns)
     outputs = tuple(answer_tokens(session, turn) for turn in session.turns)
     made = Recording(session, tariff, session.turns, bodies, tuple(laid), warm, outputs, demands(session), ())
     return replace(made, untouched=bill(made, [one.line for one in laid]))
 
 
-def _priming(session: Session, turn: Turn) -> dict[str, Any]:
+def priming(session: Session, turn: Turn) -> dict[str, Any]:
+    """The request of another session that warmed the head."""
     return {"system": [], **session.priming(turn)}
 
 
