@@ -14,7 +14,7 @@ from addon.call import Call
 from addon.keeper import Keeper, Memory
 from addon.mmu.books import Books
 from addon.mmu.ledger import STATE, Action, Entry, Scale, Weight, remembered, standing, weigh
-from addon.mmu.outlook import CREDIT
+from addon.mmu.outlook import CREDIT, SCALE
 from addon.mmu.plan import told
 from addon.mmu.price import Listed, Override, Rates, library, rates
 from addon.mmu.tokens import Counter
@@ -213,7 +213,10 @@ class Accounts:
             flowlist.cost(flow, billed=entry.billed, untouched=entry.untouched, known=entry.known)
         self._book(call, entry)
         credit = call.plan.view.state.get(CREDIT, 0.0) + (entry.untouched - entry.billed if entry.known else 0.0)
-        return {CREDIT: round(credit, 6), STATE: remembered(call.conversation, call.plan.line, usage, call.more, entry)}
+        factor = self._books.factor(model)
+        scaled = {} if factor is None else {SCALE: round(factor, 2)}
+        past = remembered(call.conversation, call.plan.line, usage, call.more, entry)
+        return {CREDIT: round(credit, 6), **scaled, STATE: past}
 
 
 def _day(call: Call) -> date:

@@ -17,7 +17,7 @@ from addon.mmu.books import Books
 from addon.mmu.evict import Policy
 from addon.mmu.habits import Learned, observed
 from addon.mmu.ledger import STATE, remembered, standing, weigh
-from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, Warmth, credit
+from addon.mmu.outlook import CREDIT, SCALE, UNKNOWN, USUAL_SCALE, Outlook, Warmth, credit
 from addon.mmu.plan import Plan, plan, rewrite, told
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter as Tokens
@@ -106,6 +106,7 @@ class Planner:
             **told(view, usage),
             STATE: remembered(conversation, made.line, usage, (), entry),
             CREDIT: credit(view) + entry.untouched - entry.billed,
+            SCALE: self.books.factor(conversation.model) or USUAL_SCALE,
         }
         self.lines[view.id] = replace(view, state={**view.state, **news})
 

@@ -30,6 +30,11 @@ class Books:
     pages: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
     """The same by model and page."""
 
+    def factor(self, model: str) -> float | None:
+        """The provider's tokens over ours, None while nothing has been measured."""
+        found = self.factors.get(model)
+        return None if found is None else found[0]
+
     def enter(
         self,
         model: str,

@@ -22,14 +22,17 @@ from collections.abc import Mapping
 
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, victims
 from addon.mmu.handle import handle_tokens
-from addon.mmu.outlook import Outlook, written
+from addon.mmu.outlook import Outlook, credit, scale, written
 from addon.mmu.reuse import sort
-from addon.mmu.view import Entry, Splice, Table, shown
+from addon.mmu.view import Entry, Splice, Table, View, shown
 from addon.mmu.workingset import last_access, stands_for
 from addon.wire.conversation import Conversation, Kind
 
 LOOKBACK = 20
 """Blocks. Anthropic, "Prompt caching"."""
+
+SINCE = "since"
+"""What a line's state calls the number of messages that it had when its prefix last changed."""
 
 CALL = 150
 """Tokens of an answer that is a recall and nothing else."""
@@ -46,36 +49,33 @@ def cut(
     conversation: Conversation,
     table: Table,
     splices: Mapping[str, Splice],
+    view: View,
     seen: int,
-    since: int,
     floor: int,
     policy: Policy,
     size: Size,
     now: Outlook,
-    credit: float,
-    scale: float,
-    state: Mapping[str, object],
 ) -> Epoch | None:
     """The cut that pays best, as an occasion to evict from its place on; None where none does.
 
-    `seen` is how many first messages had been sent before, `since` how many there were when
-    the prefix last changed, `floor` the last that must stay as it is, `credit` dollars,
-    `scale` the provider's tokens over ours, `state` the line's state.
+    `view` is the line before this request, `seen` how many first messages had been sent before, `floor` the last that
+    must stay as it is.
     """
     if now.rates is None or not seen:
         return None
     dead = [e for e in victims(table, splices, 0, policy, size, floor) if e.message < seen]
     if not dead:
         return None
+    ours, since, saved = scale(view), view.state.get(SINCE, 0), credit(view)
     weights = [_weight(conversation, n, size) for n in range(len(conversation.messages))]
     for entry in table.entries:
         if entry.anchor in splices:
             weights[entry.message] += size(shown(entry, splices), None) - size(entry.block.text, entry.block.digest)
     head = sum(size(conversation.text[t.start : t.end], None) for t in conversation.tools)
     head += sum(size(b.text, b.digest) for b in conversation.instructions)
-    prompt = round((head + sum(weights)) * scale)
+    prompt = round((head + sum(weights)) * ours)
     rate = now.rates.at(prompt)
-    write = written(rate, conversation, state)
+    write = written(rate, conversation, view.state)
     remaining = min(now.habits.remaining(table.requests + 1), MOST_REMAINING)
     idle = dict(zip((e.anchor for e in table.entries), last_access(table, stands_for(table)), strict=True))
     by_message: dict[int, list[Entry]] = {}
@@ -87,10 +87,10 @@ def cut(
     for number in range(len(conversation.messages) - 1, -1, -1):
         blocks += len(conversation.messages[number].blocks)
         if number < seen:
-            stays += weights[number] * scale
+            stays += weights[number] * ours
         for entry in by_message.get(number, ()):
-            page = size(shown(entry, splices), None) * scale
-            left = handle_tokens(entry.block.text) * scale
+            page = size(shown(entry, splices), None) * ours
+            left = handle_tokens(entry.block.text) * ours
             leaves += page - left
             stays -= page - left
             again = rate.read * (prompt + page * remaining / 2) + write * page + CALL * rate.output
@@ -99,10 +99,10 @@ def cut(
             continue
         # The entry ends where the request before the one that brought this message did: behind it came an answer.
         far = number < since or blocks + len(conversation.messages[number - 1].blocks) >= LOOKBACK
-        behind = prompt - head * scale - leaves if far else stays
+        behind = prompt - head * ours - leaves if far else stays
         cost = (write - rate.read) * behind
         gain = rate.read * remaining * leaves - faults
-        if cost <= credit and gain > MARGIN * cost and (best is None or gain - cost > best[0]):
+        if cost <= saved and gain > MARGIN * cost and (best is None or gain - cost > best[0]):
             best = gain - cost, number
     return Epoch(Occasion.CUT, best[1]) if best is not None else None
 

@@ -22,6 +22,16 @@ from addon.wire.conversation import Conversation
 CREDIT = "credit"
 """What a line's state calls the dollars that it has saved so far."""
 
+SCALE = "scale"
+"""What it calls the provider's tokens over ours."""
+USUAL_SCALE = 1.25
+"""The same while nothing has been measured. Claude's tokens are more than o200k's."""
+
+
+def scale(view: View) -> float:
+    """The provider's tokens over ours."""
+    return float(view.state.get(SCALE, USUAL_SCALE))
+
 
 def credit(view: View | None) -> float:
     """Dollars that a line has saved so far."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from addon.mmu import pressure
 from addon.mmu.admit import fold, resident
-from addon.mmu.cut import cut
+from addon.mmu.cut import SINCE, cut
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, time_to_live, victims
 from addon.mmu.excerpt import Shows, excerpt, shows
 from addon.mmu.fault import Fault, faults, unserved
@@ -321,15 +321,7 @@ def _cut(draft: _Draft, found: Line, policy: Policy, size: Size, now: Outlook, b
     if parent is None or found.how is not Descent.CONTINUED:
         return None
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
-    held = parent.state.get("scale")
-    scale = float(held) if isinstance(held, int | float) else 1.25
-    since = parent.state.get(SINCE, 0)
-    standing = draft.conversation, draft.table, draft.splices
-    return cut(*standing, found.seen, since, floor, policy, size, now, draft.credit, scale, parent.state)
-
-
-SINCE = "since"
-"""What a line's state calls the number of messages that it had when its prefix last changed."""
+    return cut(draft.conversation, draft.table, draft.splices, parent, found.seen, floor, policy, size, now)
 
 
 def _collapsible(draft: _Draft, occasion: Epoch, size: Size, *, bound: bool) -> Span | None:
