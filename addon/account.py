@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _COUNTED = (
     ("mmu_folds_total", Change.FOLD),
+    ("mmu_excerpts_total", Change.EXCERPT),
+    ("mmu_stubs_total", Change.STUB),
     ("mmu_evictions_total", Change.EVICT),
     ("mmu_served_total", Change.SERVE),
     ("mmu_dropped_reasoning_total", Change.DROP),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -66,10 +66,11 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
     "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
-    "mmu_policy": ("auto", "auto, or fifo:AGE:BYTES, the published age rule, for comparison."),
+    "mmu_policy": ("auto", "auto, patient (a warm cache is never cut), or fifo:AGE:BYTES, the published age rule."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
     "mmu_websocket": ("refuse", "refuse (Codex then sends requests, that can be managed) or observe (as it is)."),
     "mmu_prices": ("", "File with prices of your own, in dollars. Default: prices.toml in mmu_home, if there is one."),
+    "mmu_tools": ("auto", "auto, or keep: every tool arrives with its whole definition."),
     "mmu_keepalive": ("off", "off, or auto: refresh the cache of an idle conversation while that is likely to pay."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak one of the APIs: gateway.example.com,localhost:8080."),
@@ -86,11 +87,11 @@ def declare(loader: Loader) -> None:
 
 
 def _policy(text: str) -> Policy:
-    if text == "auto":
-        return Policy()
+    if text in ("auto", "patient"):
+        return Policy(cuts=text == "auto")
     found = _FIFO.fullmatch(text)
     if found is None:
-        raise OptionsError(f"mmu_policy={text!r}: expected auto or fifo:AGE:BYTES, for example fifo:4:500")
+        raise OptionsError(f"mmu_policy={text!r}: expected auto, patient, or fifo:AGE:BYTES, for example fifo:4:500")
     return Policy(name="fifo", fifo_age=int(found[1]), fifo_bytes=int(found[2]))
 
 
@@ -142,6 +143,8 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     sockets = [what.value for what in Sockets]
     if given["mmu_websocket"] not in sockets:
         raise OptionsError(f"mmu_websocket={given['mmu_websocket']!r}: expected one of {', '.join(sockets)}")
+    if given["mmu_tools"] not in ("auto", "keep"):
+        raise OptionsError(f"mmu_tools={given['mmu_tools']!r}: expected auto or keep")
     if given["mmu_keepalive"] not in ("off", "auto"):
         raise OptionsError(f"mmu_keepalive={given['mmu_keepalive']!r}: expected off or auto")
     if given["mmu_clock"] not in ("system", "header"):
@@ -154,7 +157,7 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         home=home,
         store=_store(given["mmu_store"], home),
         mode=Mode(given["mmu_mode"]),
-        policy=_policy(given["mmu_policy"]),
+        policy=replace(_policy(given["mmu_policy"]), stubs=given["mmu_tools"] == "auto"),
         recall=Recall(given["mmu_recall"]),
         sockets=Sockets(given["mmu_websocket"]),
         prices=_prices(given["mmu_prices"], home),

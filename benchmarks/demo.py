@@ -21,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from addon.mmu import schemas
+from addon.wire import anthropic
 from storage.tiers import Hierarchy
 from tests.agent.loop import Agent, Exchange
 from tests.agent.request import Client
@@ -133,7 +135,11 @@ class Stage:
 
 
 def results(body: bytes) -> Iterator[tuple[str, str]]:
-    """Call id and each text of every tool result in a request."""
+    """Call id and each text of every tool result in a request, and every tool's definition by its stub's anchor."""
+    read = anthropic.parse(body)
+    for tool in read.tools:
+        definition = read.text[tool.start : tool.end]
+        yield schemas.anchor(tool.name, definition), definition
     for message in json.loads(body)["messages"]:
         for block in message["content"] if isinstance(message["content"], list) else ():
             if block["type"] == "tool_result":

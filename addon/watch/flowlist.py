@@ -8,7 +8,9 @@ from addon.mmu.plan import Plan
 from addon.mmu.view import Change
 
 _WORDS = {
+    Change.STUB: "tools shortened",
     Change.FOLD: "folded",
+    Change.EXCERPT: "shown in part",
     Change.SERVE: "served",
     Change.ANSWER: "recalled",
     Change.RELAY: "exchange put back",

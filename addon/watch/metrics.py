@@ -15,6 +15,8 @@ HELP: Mapping[str, str] = {
     "mmu_marked_total": "LLM requests that left with cache marks of ours, by how much of them is marked.",
     "mmu_passed_through_total": "LLM requests forwarded as they came, by reason.",
     "mmu_folds_total": "Results folded on arrival.",
+    "mmu_excerpts_total": "Results that arrived in part.",
+    "mmu_stubs_total": "Definitions of tools that were shortened.",
     "mmu_evictions_total": "Pages evicted.",
     "mmu_served_total": "Pages put in the place of a client's 'unchanged' or preview.",
     "mmu_dropped_reasoning_total": "Reasoning blocks removed at a bound epoch.",

@@ -100,7 +100,7 @@ def test_the_usual_folders_and_nothing_to_read(tmp_path: Path) -> None:
         ((), "no transcripts"),
         (("missing",), "there is no missing"),
         ((".",), "no requests found"),
-        (("--policy", "lru", "."), "expected auto or fifo:AGE:BYTES"),
+        (("--policy", "lru", "."), "expected auto, patient, or fifo:AGE:BYTES"),
         (("--prices", "none.toml", "."), "there is no file none.toml"),
         (("--top", "-1"), "--top"),
     ):

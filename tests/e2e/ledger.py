@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+from addon.mmu import schemas
 from addon.mmu.view import Change, Splice, literal_of, page_table, restore
 from addon.wire import anthropic
 from addon.wire.conversation import Conversation
@@ -71,6 +72,11 @@ def standing(sent: bytes, forwarded: bytes, kept: Kept) -> dict[str, Splice]:
         at, to = literal_of(provider, there)
         if client.text[start:end] != provider.text[at:to]:
             found[entry.anchor] = kept.splices[entry.anchor, there.block.text]
+    for there, tool in zip(provider.tools, client.tools, strict=False):
+        text = provider.text[there.start : there.end]
+        if text != (full := client.text[tool.start : tool.end]):
+            anchor = schemas.anchor(tool.name, full)
+            found[anchor] = kept.splices[anchor, text]
     if len(provider.tools) > len(client.tools):
         found.update((splice.anchor, splice) for splice in kept.of(Change.TOOL))
     left = {(r.message, r.page) for r in theirs.reasoning}

@@ -61,7 +61,7 @@ class Session:
 def test_a_long_session_with_everything_in_it(
     tmp_path: Path, speaks: type[Talk], way: str, stream: bool
 ) -> None:
-    with world(tmp_path, mmu_recall=way) as there:
+    with world(tmp_path, mmu_recall=way, mmu_policy="patient") as there:
         talk = speaks(there, stream=stream)
         session = Session(talk)
         session.work(3)

@@ -76,7 +76,7 @@ def kept(there: World, times: int, result: str = "warm") -> None:
 
 @pytest.mark.parametrize("kind", [Asking, Silent], ids=["client's marks", "our marks"])
 def test_a_cache_outlasts_a_pause(tmp_path: Path, kind: type[Asking | Silent]) -> None:
-    with world(tmp_path, mmu_keepalive="auto") as there:
+    with world(tmp_path, mmu_keepalive="auto", mmu_policy="patient") as there:
         before = opened(there)
         talk = kind(there, stream=True)
         work(talk)
@@ -126,7 +126,7 @@ def test_it_is_off_unless_asked_for(tmp_path: Path) -> None:
 
 
 def test_too_late_is_too_late(tmp_path: Path) -> None:
-    with world(tmp_path, mmu_keepalive="auto") as there:
+    with world(tmp_path, mmu_keepalive="auto", mmu_policy="patient") as there:
         opened(there)
         talk = Asking(there, stream=False)
         work(talk)
@@ -138,7 +138,7 @@ def test_too_late_is_too_late(tmp_path: Path) -> None:
 
 
 def test_an_error_ends_it(tmp_path: Path) -> None:
-    with world(tmp_path, mmu_keepalive="auto") as there:
+    with world(tmp_path, mmu_keepalive="auto", mmu_policy="patient") as there:
         opened(there)
         talk = Asking(there, stream=False)
         work(talk)

@@ -51,7 +51,7 @@ def prompt(record: Record) -> int:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 def test_a_session_becomes_cheaper_by_what_the_books_say(tmp_path: Path, stream: bool) -> None:
-    with world(tmp_path) as there, beside(there) as other:
+    with world(tmp_path, mmu_policy="patient") as there, beside(there) as other:
         before = opened(there)
         for place in (there, other):
             play(Unmarked(place, stream=stream), 4_000.0)

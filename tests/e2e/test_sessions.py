@@ -54,7 +54,7 @@ def monotone(played: list[Exchange], bodies: list[bytes]) -> list[int]:
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 def test_a_session_of_sixty_turns(tmp_path: Path, mode: Mode, stream: bool) -> None:
     session = build(1, 60)
-    with world(tmp_path, mode) as there:
+    with world(tmp_path, mode, mmu_policy="patient") as there:
         agent = there.agent(session, stream=stream)
         played = list(agent.play())
         kept = check(there, agent, played)
@@ -72,7 +72,7 @@ def test_a_session_of_sixty_turns(tmp_path: Path, mode: Mode, stream: bool) -> N
 
 def test_the_bill_is_smaller(tmp_path: Path) -> None:
     session = build(2, 60)
-    with world(tmp_path) as there:
+    with world(tmp_path, mmu_policy="patient") as there:
         managed = there.agent(session, plain=True)
         list(managed.play())
         straight = there.straight(session)
@@ -83,7 +83,7 @@ def test_the_bill_is_smaller(tmp_path: Path) -> None:
 
 def test_compaction_and_rewind(tmp_path: Path) -> None:
     session = build(3, 60, compact=True, rewind=True)
-    with world(tmp_path) as there:
+    with world(tmp_path, mmu_policy="patient") as there:
         agent = there.agent(session, ttl="1h", environment="message")
         kept = check(there, agent, list(agent.play()))
     assert kept.of(Change.FOLD)
@@ -93,7 +93,7 @@ def test_compaction_and_rewind(tmp_path: Path) -> None:
 def test_reasoning_survives(tmp_path: Path, model: str) -> None:
     """With signed reasoning in every step; the first model refuses it when anything before it changed."""
     session = build(4, 60, thinking=True)
-    with world(tmp_path) as there:
+    with world(tmp_path, mmu_policy="patient") as there:
         agent = there.agent(session, model=model)
         played = list(agent.play())
         check(there, agent, played)
@@ -103,7 +103,7 @@ def test_reasoning_survives(tmp_path: Path, model: str) -> None:
 
 def test_two_agents_at_once(tmp_path: Path) -> None:
     """Requests of two conversations take turns on one proxy, and neither sees anything of the other."""
-    with world(tmp_path) as there:
+    with world(tmp_path, mmu_policy="patient") as there:
         agents = [there.agent(build(seed, 30)) for seed in (5, 6)]
         played: list[list[Exchange]] = [[], []]
         for one, two in zip(agents[0].play(), agents[1].play(), strict=True):

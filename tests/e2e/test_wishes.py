@@ -191,7 +191,7 @@ def test_a_fork_goes_on_as_it_was_sent_when_a_summary_stands_in_the_other(tmp_pa
 
 @MODELS
 def test_a_summary_that_the_provider_refuses_is_taken_out_and_not_tried_again(tmp_path: Path, model: str) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, mmu_policy="patient") as there:
         talk = Talk(there, stream=True, model=model)
         started(talk)
         talk.turn([wish(summary=SUMMARY, upto="Now the second task")], [text("Noted.")])
