@@ -23,6 +23,7 @@ from addon.mmu.head import head_tokens, shortened
 from addon.mmu.outlook import CREDIT, UNKNOWN, Outlook, credit
 from addon.mmu.page import NAME, Page, asked, page_id
 from addon.mmu.quotes import last_quoted
+from addon.mmu.schema_fault import refused
 from addon.mmu.schemas import ANCHOR, Stub
 from addon.mmu.view import (
     TAIL,
@@ -188,7 +189,8 @@ def _reply(draft: _Draft, arrived: list[Entry], answers: Mapping[str, str]) -> N
 
 
 def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault], policy: Policy, size: Size) -> None:
-    """Fold what just arrived or page it in part, and serve what the client said was unchanged or showed a preview of.
+    """Fold what just arrived or page it in part, and serve what the client said was unchanged or showed a preview of,
+    and the definition of a tool behind a refusal of its arguments.
 
     What is served is a fault: it is added to those `seen` already.
     """
@@ -200,6 +202,12 @@ def _admit(draft: _Draft, arrived: list[Entry], seen: list[Fault], policy: Polic
             continue
         if entry.recalled:
             continue  # asked for in full, so it comes in full
+        refusal = refused(entry, draft.conversation, draft.splices)
+        if refusal is not None:
+            since = draft.splices[refusal.anchor].request
+            seen.append(Fault(refusal.page, refusal.anchor, entry.arrival - since))
+            draft.add(entry, Change.SERVE, refusal.text)
+            continue
         earlier = shown[: order[entry.anchor]]
         missing = unserved(entry, earlier, draft.splices, draft.conversation)
         if missing is not None:

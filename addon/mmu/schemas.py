@@ -42,7 +42,8 @@ _WIDTH = 160
 _EXPLAINS = frozenset({"description", "title", "examples", "example", "markdownDescription", "$comment", "x-google"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Members of a schema whose own members are named by the tool, not by JSON Schema."""
-_SHAPES = ("input_schema", "parameters", "parametersJsonSchema", "inputSchema")
+SHAPES = ("input_schema", "parameters", "parametersJsonSchema", "inputSchema")
+"""Members of a definition that may hold the schema of its arguments, API by API."""
 _DEFERS = ('"defer_loading"', '"tool_search_tool_')
 
 
@@ -90,7 +91,7 @@ def _shorten(tool: dict[str, Any], page: str) -> dict[str, Any] | None:
     if isinstance(inner := tool.get("function"), dict):
         made = _shorten(inner, page)
         return None if made is None else {**tool, "function": made}
-    shape = next((key for key in _SHAPES if isinstance(tool.get(key), dict)), None)
+    shape = next((key for key in SHAPES if isinstance(tool.get(key), dict)), None)
     if shape is None or not isinstance(tool.get("description"), str):
         return None
     described = f"{_first(tool['description'])}. {PREFIX}{page}: the rest of this description]"

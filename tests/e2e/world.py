@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from tests.agent.sdk import Sdk
 from tests.agent.session import Session
 from tests.agent.transport import Plain, Transport
 from tests.agent.workspace import Workspace
+from tests.e2e import bill
 from tests.harness import Mitmdump
 from tests.upstream import Record, Upstream
 
@@ -38,6 +39,8 @@ class World:
     mode: Mode
     folder: Path
     agents: int = 0
+    beside: set[str] = field(default_factory=set)
+    """Labels of the agents that do not go through the proxy."""
 
     def agent(self, session: Session, *, plain: bool = False, retries: int = 2, **client: Any) -> Agent:
         """An agent behind the proxy, with the SDK or (`plain`) the standard library under it."""
@@ -52,7 +55,9 @@ class World:
 
     def straight(self, session: Session, **client: Any) -> Agent:
         """An agent with nothing between it and the provider."""
-        return self._agent(session, Plain(self.up.url, ca=self.up.ca_file), client)
+        agent = self._agent(session, Plain(self.up.url, ca=self.up.ca_file), client)
+        self.beside.add(agent.label)
+        return agent
 
     def _agent(self, session: Session, transport: Transport, client: dict[str, Any]) -> Agent:
         for name, replies in session.scripts.items():
@@ -94,10 +99,11 @@ class World:
 
 @contextmanager
 def world(
-    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), **options: str
+    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), unbilled: str = "", **options: str
 ) -> Iterator[World]:
     """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock; `scripts` are
-    loaded behind it."""
+    loaded behind it. At the end its ledger must show what the provider has asked for, unless `unbilled` says why it
+    cannot."""
     with ExitStack() as running:
         up = running.enter_context(Upstream(tls=True))
         redirect = f"127.0.0.1:{up.port}"
@@ -112,7 +118,10 @@ def world(
             folder=folder / "proxy",
             scripts=scripts,
         )
-        yield World(up, running.enter_context(proxy), mode, folder)
+        made = World(up, running.enter_context(proxy), mode, folder)
+        yield made
+        if not unbilled:
+            bill.check(proxy, bill.asked(up.log, made.beside))
 
 
 def texts(exchanges: list[Exchange]) -> list[str]:
