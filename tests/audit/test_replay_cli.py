@@ -71,8 +71,8 @@ def test_the_report(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("4 sessions, 14 requests")
     assert [line.split()[0] for line in lines[1:5]] == ["untouched", "mitmmu", "fifo:4:500", "hindsight"]
-    assert "0 folds, 1 evictions, 0 faults" in lines[2]
-    assert "nobody can reach" in lines[4]
+    assert "0 folds, 0 excerpts, 1 evictions, 0 stubs, 0 faults" in lines[2]
+    assert "after its last use" in lines[4]
     assert "The provider reported $" in done.stdout
     assert "2 of the sessions are transcripts" in done.stdout
     assert "2 requests are of models without a known price" in done.stdout
