@@ -9,7 +9,6 @@ from typing import Any
 from addon.audit.replayed import HINDSIGHT, UNTOUCHED, Outcome, Sums
 from addon.audit.report import aligned, dollars, ended, share, short
 
-
 ACTIONS = ("folds", "excerpts", "evictions", "stubs", "faults")
 """Of an arm, by their names in its sums."""
 

@@ -47,15 +47,15 @@ def test_every_kind_of_recording(tmp_path: Path) -> None:
     recorded(tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "all").iterdir()}
     said = played(tmp_path, "all")
-    # Bodies belong to their folder, so they come last.
-    assert [row["client"] for row in said["sessions"]] == ["claude-code", "codex", "messages", "chat"]
-    assert [row["declared"] for row in said["sessions"]] == [False, False, True, True]
+    # In the order of their times; bodies have none, so they come last.
+    assert [row["client"] for row in said["sessions"]] == ["messages", "claude-code", "codex", "chat"]
+    assert [row["declared"] for row in said["sessions"]] == [True, False, False, True]
     assert said["total"]["requests"] == 8 + 2 + 2 + 2
     assert said["total"]["untimed"] == 2
     assert list(said["total"]["arms"]) == ["untouched", "auto", "fifo:4:500", "hindsight"]
     for name, arm in said["total"]["arms"].items():
         assert arm["tokens"] == sum(row["arms"][name]["tokens"] for row in said["sessions"])
-    claude = said["sessions"][0]["arms"]
+    claude = said["sessions"][1]["arms"]
     assert claude["auto"]["evictions"] == 1
     assert claude["hindsight"]["dollars"] < claude["auto"]["dollars"] < claude["untouched"]["dollars"]
     assert 0 < claude["auto"]["saved"] < claude["hindsight"]["saved"] < 1
@@ -135,6 +135,6 @@ def test_damage_costs_what_is_damaged(
     monkeypatch.setattr("sys.argv", ["mitmmu", "replay", str(tmp_path / "all"), "--json"])
     main()
     said = json.loads(capsys.readouterr().out)
-    assert [row["client"] for row in said["sessions"]] == ["claude-code", "messages", "chat"]
+    assert [row["client"] for row in said["sessions"]] == ["messages", "claude-code", "chat"]
     assert said["skipped"]["sessions not understood"] == 1
     assert said["skipped"]["files damaged, read up to there"] == 1
