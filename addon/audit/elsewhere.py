@@ -75,11 +75,11 @@ class Head:
     kept: Mapping[int, float]
     """The units behind which it was cached, each with seconds."""
 
-    def shared(self, units: Units, now: float) -> tuple[Units, float]:
-        """The beginning of a prompt that is still cached of it, and for how many seconds it was; none: no units."""
+    def shared(self, units: Units) -> tuple[Units, float]:
+        """The beginning of a prompt that was cached of it, and for how many seconds; none: no units."""
         pairs = zip(self.keys, units, strict=False)
         length = next((n for n, (key, unit) in enumerate(pairs) if key != unit.key), min(len(self.keys), len(units)))
-        at = max((n for n, ttl in self.kept.items() if n < length and self.at + ttl > now), default=-1)
+        at = max((n for n in self.kept if n < length), default=-1)
         return (units[: at + 1], self.kept[at]) if at >= 0 else ((), 0.0)
 
 

@@ -143,7 +143,7 @@ class _Arm:
     def warmed(self, asked: Asked, prompt: Prompt, now: float) -> None:
         """What other sessions have sent of a changed head is in the cache."""
         if (changed := self.elsewhere.head(asked.conversation, now)) is not None:
-            units, ttl = changed.shared(prompt.units[: prompt.head], now)
+            units, ttl = changed.shared(prompt.units[: prompt.head])
             self.cache.warm(asked.recorded.model, units, changed.at, ttl)
 
     def kept(self, asked: Asked, made: Plan, prompt: Prompt, marks: Mapping[int, float], now: Now) -> None:

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +42,18 @@ STUBBED = HEAD - 500
 
 
 def session(at: float, *, warm: int = 0, tool: str = "Bash", result: str = "¤" * 20, tools: Sequence[Json] = TOOLS,
-            name: str = "") -> Session:  # fmt: skip
+            rounds: int = 1, name: str = "") -> Session:  # fmt: skip
     """A question, a call a second later, and its result. The first request has read `warm` tokens."""
-    talk: list[Json] = [
-        {"role": "user", "content": "¤" * 10},
-        {"role": "assistant", "content": [call("t", tool, command="make")]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": result}]},
-    ]
+    talk: list[Json] = [{"role": "user", "content": "¤" * 10}]
+    for n in range(rounds):
+        talk.append({"role": "assistant", "content": [call(f"t{n}", tool, command="make")]})
+        talk.append({"role": "user", "content": [{"type": "tool_result", "tool_use_id": f"t{n}", "content": result}]})
     whole = sum(json.dumps(tool, ensure_ascii=False).count("¤") for tool in tools) + 110
-    told = [
-        usage(0, usage={"cache_read_input_tokens": warm, "cache_creation_input_tokens": whole - warm}),
-        usage(0, usage={"cache_read_input_tokens": whole, "cache_creation_input_tokens": result.count("¤")}),
-    ]
     flows = []
-    for n, answer in enumerate(told):
+    for n in range(rounds + 1):
+        grown = {"read": whole, "creation": result.count("¤")} if n else {"read": warm, "creation": whole - warm}
+        answer = usage(0, usage={f"cache_{how}_input_tokens": tokens for how, tokens in grown.items()})
+        whole += result.count("¤") if n else 0
         flow = asked(talk[: 1 + 2 * n], at + n, answer, user_agent="claude-cli/2.1 (x)")
         system = [{"type": "text", "text": "¤" * 100, **MARK}]
         body = {"model": "claude-opus-4-5", "system": system, "messages": talk[: 1 + 2 * n], **MARK}
@@ -166,10 +165,10 @@ def test_the_ledger_books_what_the_simulated_reports_say(tmp_path: Path, monkeyp
         recording.play(at)
     # As the second request comes, the first has been booked.
     assert credit(known[0]) == near(1.25 * 500)
-    # In front of a transcript stands what is not in it: 40,000 that are read before and after an eviction.
+    # In front of a transcript stands what is not in it: 1,000 that are read before and after an eviction.
     log = Claude()
     log.user("¤" * 1000)
-    reads = {"cache_read_input_tokens": 40_000, "cache_creation_input_tokens": 1000, "output_tokens": 0}
+    reads = {"cache_read_input_tokens": 1000, "cache_creation_input_tokens": 1000, "output_tokens": 0}
     log.says("m0", call("t0", "Bash", command="make"), usage={"input_tokens": 0, **reads})
     log.result("t0", "begin\n" + "¤" * 2000 + "\nwarm\nend")
     for n in range(1, 6):
@@ -213,7 +212,7 @@ def test_a_call_of_a_tool_that_came_as_a_stub_is_counted(tmp_path: Path) -> None
     recording = Recording(tmp_path)
     for at in (10_000, 20_000):
         recording.play(at)
-    assert recording.auto(30_000, tool="Web").blind == 1
+    assert recording.auto(30_000, tool="Web", rounds=3).blind == 1
 
 
 def test_an_excerpt_needs_the_tool_that_comes_with_stubs(tmp_path: Path) -> None:
@@ -235,14 +234,14 @@ def test_without_tools_there_are_no_stubs(tmp_path: Path) -> None:
 
 def test_sums_of_a_log_are_those_of_all_that_was_before() -> None:
     chance = random.Random(1)
-    entries = [(float(chance.randrange(500)), {"a": 1.0, "total": 9.0}) for _ in range(3 * STEP)]
+    entries = [(float(chance.randrange(500)), {"a": float(n), "total": 9.0}) for n in range(3 * STEP)]
     log = Log()
     for n, (at, amounts) in enumerate(entries):
         log.add(at, amounts)
         now = float(chance.randrange(500))
         held: dict[str, float] = {}
-        for _ in range(sum(one <= now for one, _ in entries[: n + 1])):
-            held = faded(added(held, amounts))
+        for one, more in sorted(entries[: n + 1], key=itemgetter(0)):
+            held = faded(added(held, more)) if one <= now else held
         assert log.upto(now) == held
 
 

@@ -138,3 +138,24 @@ def test_damage_costs_what_is_damaged(
     assert [row["client"] for row in said["sessions"]] == ["messages", "claude-code", "chat"]
     assert said["skipped"]["sessions not understood"] == 1
     assert said["skipped"]["files damaged, read up to there"] == 1
+
+
+def test_later_sessions_know_of_earlier_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    tools = [
+        {"name": "Read", "description": "Reads. " + "It reads. " * 40, "input_schema": {"type": "object"}},
+        {"name": "Web", "description": "Asks. " + "It asks the web. " * 400, "input_schema": {"type": "object"}},
+    ]
+    for number, name in enumerate("cba"):
+        flows = conversation()
+        for n, flow in enumerate(flows):
+            body = json.loads(flow.request.get_content() or b"")
+            flow.request.content = json.dumps({**body, "tools": tools}).encode()
+            flow.request.timestamp_start = 10_000.0 * number + n
+        write_flows(folder / name, *flows)
+    said = played(tmp_path, "all")
+    assert [row["name"][0] for row in said["sessions"]] == ["c", "b", "a"]
+    assert [row["arms"]["auto"]["stubs"] for row in said["sessions"]] == [0, 0, 1]
+    assert said["sessions"][2]["arms"]["auto"]["dollars"] < said["sessions"][2]["arms"]["untouched"]["dollars"]
+    assert "1 stubs" in typed(tmp_path, "replay", "all").stdout
