@@ -265,6 +265,16 @@ def test_what_has_no_price_and_no_time(tmp_path: Path) -> None:
         assert outcome.arms[UNTOUCHED] == Sums(tokens=24)
 
 
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("bodies", [False, True])
+def test_with_all_that_it_may_do_nothing_gets_dearer(again: bool, bodies: bool, tmp_path: Path) -> None:
+    session = pausing(tmp_path, again=again)
+    session = as_bodies(session, tmp_path) if bodies else session
+    arms = played(session, {"auto": Policy()}).arms
+    assert arms["auto"].evictions == 1
+    assert arms["auto"].dollars < arms[UNTOUCHED].dollars
+
+
 def test_outcomes_add_up(tmp_path: Path) -> None:
     outcome, total = played(pausing(tmp_path)), Outcome()
     total.add(outcome)
