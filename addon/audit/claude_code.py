@@ -56,8 +56,8 @@ def spoken(role: str, content: Any, counter: Counter) -> list[Turn]:
 class _Chain:
     """The transcript of one agent, as far as it has been read."""
 
-    def __init__(self, name: str) -> None:
-        self.session = Session(name, CLIENT, [Line()])
+    def __init__(self, name: str, *, sub: bool) -> None:
+        self.session = Session(name, CLIENT, [Line()], sub=sub)
         self.at: float | None = None
         self.spoken: dict[str, tuple[Turn, Request | None]] = {}
         self.places: dict[str, int] = {}
@@ -116,7 +116,8 @@ class Reader:
                 # Without a name, a side chain goes by the line that it began with.
                 own = str(entry.get("uuid"))
                 agent = side[own] = side.get(str(entry.get("parentUuid")), own)
-            chain = chains.setdefault(agent, _Chain(name if name.endswith(agent) else f"{name}/{agent}"))
+            titled = name if name.endswith(agent) else f"{name}/{agent}"
+            chain = chains.setdefault(agent, _Chain(titled, sub=bool(agent)))
             try:
                 self._take(chain, entry)
             except (Malformed, AttributeError, TypeError, KeyError):

@@ -63,6 +63,7 @@ def _take(weaver: Weaver, flow: http.HTTPFlow, skipped: Tally[str]) -> None:
         answered=called([tool.name for tool in conversation.tools], answer),
         url=f"https://{request.pretty_host}{path}",
         purpose=told.purpose,
+        project=told.project,
     )
 
 

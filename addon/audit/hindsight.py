@@ -1,8 +1,11 @@
-"""What a prompt would weigh to whoever knew the future: a bound, that nobody can reach.
+"""What a prompt would weigh to whoever knew the future, and took out what is of no more use.
 
 Every result is there from when it came to its last use, as `addon.audit.waste` has it, and then gone; lines that stood
 in an earlier result never come; tools that the session never calls are not declared. Taking something out costs
 nothing: everything else is billed exactly as in the untouched prompt, as if the provider had cached it without.
+
+It bounds what folds and evictions can win. What cuts short things that are still in use (an excerpt of a result, the
+stub of a tool that is called) can go below it on a single session.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ class Asked:
     api: Api
     conversation: Conversation
     purpose: Purpose = Purpose.MAIN
+    project: str = ""
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ def requests(session: Session) -> Iterator[Asked]:
         if (sent := request.sent) is not None:
             here.body = unpack(sent.packed, here.body)
             conversation = readings.read(sent.api, here.body, sent.path)
-            yield Asked(number, request, sent.api, conversation, sent.purpose)
+            yield Asked(number, request, sent.api, conversation, sent.purpose, sent.project)
             continue
         if request.usage is not None and (request.usage.written or request.usage.written_hour):
             here.hour = request.usage.written_hour > 0
@@ -60,7 +61,8 @@ def requests(session: Session) -> Iterator[Asked]:
         here.messages += spelled(line.turns[here.turns : request.turns])
         here.turns = request.turns
         body = _body(api, request, here).encode("utf-8")
-        yield Asked(number, request, api, readings.read(api, body))
+        purpose = Purpose.SUBAGENT if session.sub else Purpose.MAIN
+        yield Asked(number, request, api, readings.read(api, body), purpose)
 
 
 def _body(api: Api, request: Request, here: _Open) -> str:

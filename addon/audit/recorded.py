@@ -68,6 +68,8 @@ class Sent:
     url: str = ""
     """The same with its host, without its query; "" where that was not recorded."""
     purpose: Purpose = Purpose.MAIN
+    project: str = ""
+    """The folder that the client works in; "" where it does not say."""
 
 
 @dataclass(slots=True)
@@ -100,6 +102,8 @@ class Session:
     lines: list[Line] = field(default_factory=list)
     declared: bool = False
     """Whether the tools' definitions were recorded."""
+    sub: bool = False
+    """Whether another agent has begun it; of whole requests each tells that itself."""
     answered: set[str] = field(default_factory=set)
     """Names of tools called in answers that no later request holds."""
 

@@ -9,6 +9,9 @@ from typing import Any
 from addon.audit.replayed import HINDSIGHT, UNTOUCHED, Outcome, Sums
 from addon.audit.report import aligned, dollars, ended, share, short
 
+ACTIONS = ("folds", "excerpts", "evictions", "stubs", "faults")
+"""Of an arm, by their names in its sums."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -46,7 +49,7 @@ def _arm(outcome: Outcome, name: str, remark: str) -> tuple[str, ...]:
 
 
 def _actions(sums: Sums) -> str:
-    return f"{sums.folds} folds, {sums.evictions} evictions, {sums.faults} faults"
+    return ", ".join(f"{getattr(sums, name)} {name}" for name in ACTIONS)
 
 
 def table(
@@ -58,19 +61,18 @@ def table(
         (UNTOUCHED, ""),
         (policy, _actions(total.arms[policy])),
         *([(fifo, "the published age rule: " + _actions(total.arms[fifo]))] if fifo != policy else []),
-        (HINDSIGHT, "every result gone after its last use, at no cost: a bound that nobody can reach"),
+        (HINDSIGHT, "every result gone after its last use, tools never called not there, at no cost"),
     ]
     head = (f"{len(rows)} sessions, {total.requests} requests", "tokens", "saved", "dollars", "saved", "")
     out = aligned([head, *(_arm(total, name, remark) for name, remark in arms)], left=(0, 5))
-    out += ["", *_doubts(total, rows)]
+    out += ["", *_doubts(total, rows, total.arms[policy])]
     worst = min(rows, key=lambda row: (row.outcome.saved(policy), _saved(row.outcome, policy)))
     out.append(f"Worst session: {_loss(worst.outcome, policy)}, {worst.title}.")
     if top:
         ordered = sorted(rows, key=lambda row: (-row.outcome.arms[UNTOUCHED].dollars, -row.outcome.requests))
-        shown = ("requests", "tokens", "untouched", "with", "saved", fifo, HINDSIGHT, "folds", "evictions", "faults",
-                 "session")  # fmt: skip
+        shown = ("requests", "tokens", "untouched", "with", "saved", fifo, HINDSIGHT, *ACTIONS, "session")
         out += ["", "Largest sessions, dollars:"]
-        out += aligned([shown, *(_line(row, policy, fifo) for row in ordered[:top])], left=(10,))
+        out += aligned([shown, *(_line(row, policy, fifo) for row in ordered[:top])], left=(len(shown) - 1,))
     if skipped:
         out += ["", "Skipped: " + ", ".join(f"{count} {what}" for what, count in sorted(skipped.items())) + "."]
     return "\n".join(out) + "\n"
@@ -85,7 +87,7 @@ def _percent(part: float) -> str:
     return f"{100 * part:.1f} %"
 
 
-def _doubts(total: Outcome, rows: Sequence[Row]) -> list[str]:
+def _doubts(total: Outcome, rows: Sequence[Row], sums: Sums) -> list[str]:
     """What the figures rest on."""
     out: list[str] = []
     if total.reported:
@@ -98,8 +100,13 @@ def _doubts(total: Outcome, rows: Sequence[Row]) -> list[str]:
         out.append("No usage was recorded: weights are ours, and the cache is as the requests asked for it.")
     if bare := sum(not row.declared for row in rows):
         out.append(
-            f"{bare} of the sessions are transcripts, without system prompt and tools: what mitmmu does to tools is "
-            "not in the figures."
+            f"{bare} of the sessions are transcripts, without system prompt and tools: stubs and excerpts, which need "
+            "tools, are not in their figures."
+        )
+    if sums.blind:
+        out.append(
+            f"{sums.blind} tools were called while a stub stood for them; had the model asked for the definition "
+            "first, each would have cost a request more."
         )
     if total.unpriced:
         out.append(f"{total.unpriced} requests are of models without a known price: they are in the tokens alone.")
@@ -117,9 +124,7 @@ def _line(row: Row, policy: str, fifo: str) -> tuple[str, ...]:
         dollars(outcome.arms[UNTOUCHED].dollars),
         dollars(sums.dollars),
         *(_percent(_saved(outcome, arm)) for arm in (policy, fifo, HINDSIGHT)),
-        str(sums.folds),
-        str(sums.evictions),
-        str(sums.faults),
+        *(str(getattr(sums, name)) for name in ACTIONS),
         row.title,
     )
 

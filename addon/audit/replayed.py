@@ -2,12 +2,13 @@
 
 Every *arm* gets the same requests at the same times and has a provider of its own (`addon.audit.simulated`): one sends
 them as they were, one as mitmmu's planner has them, one as the published age rule has them. The answers are the
-recorded ones in all of them. The planner is the proxy's, called as the proxy calls it, with a memory in place of the
-store; of a rewrite that would break a rule of the API the old one goes out, as there.
+recorded ones in all of them. The planner is the proxy's (`addon.audit.planner`), and knows of earlier sessions what the
+proxy would have learned of them.
 
 What a recording cannot tell: whether the model would have said something else, had it not seen what was taken out. A
 *fault* is where it asked again for what had been evicted; it is paid for by all arms, as the recorded transcript holds
-the second copy. And no recorded model has called the recall tool, since it had none.
+the second copy. A tool that it called while a stub stood for it is called *blind*: the model may have asked for the
+definition first, and nobody is charged for that. And no recorded model has called the recall tool, since it had none.
 """
 
 from __future__ import annotations
@@ -15,30 +16,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from types import MappingProxyType
 
 from addon.audit import hindsight, rebuilt
+from addon.audit.elsewhere import Elsewhere, Head
+from addon.audit.planner import Now, Planner
 from addon.audit.rebuilt import Asked
-from addon.audit.recorded import Readings, Request, Session
+from addon.audit.recorded import Request, Session
 from addon.audit.scaled import scale
 from addon.audit.simulated import SHORT, Asking, Cache, Units, asking
 from addon.audit.waste import called, repeats
 from addon.audit.weighed import Prompt, Scales
 from addon.mmu.evict import Policy
-from addon.mmu.plan import Plan, before_drops, plan, rewrite, told, without_new
+from addon.mmu.plan import Plan
 from addon.mmu.price import Rates
+from addon.mmu.schemas import ANCHOR
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, View, page_table
-from addon.options import Recall
-from addon.recall.offer import chosen, offered
-from addon.wire import rules
-from addon.wire.apis import relaying
-from addon.wire.clients import Purpose
-from addon.wire.conversation import Conversation
-from addon.wire.scan import Malformed
+from addon.mmu.view import Change, page_table
+from addon.wire.conversation import Conversation, Kind
 from addon.wire.usage import Usage
 
 UNTOUCHED, HINDSIGHT = "untouched", "hindsight"
 """Names of the arms that are always there."""
+
+COUNTED: Mapping[Change, str] = {
+    Change.FOLD: "folds",
+    Change.EXCERPT: "excerpts",
+    Change.EVICT: "evictions",
+    Change.STUB: "stubs",
+}
+"""What is counted of a plan, and as what."""
 
 SHARE = 0.9
 """Of a beginning that the recorded request must have read, so that somebody else has kept all of it warm."""
@@ -53,8 +60,13 @@ class Sums:
     dollars: float = 0.0
     """Of the requests whose prices are known."""
     folds: int = 0
+    excerpts: int = 0
     evictions: int = 0
+    stubs: int = 0
+    """Tools for which a stub stands, each once a line."""
     faults: int = 0
+    blind: int = 0
+    """Stubs whose tools were called, each once a line."""
 
     def book(self, usage: Usage, rates: Rates) -> None:
         """A request more."""
@@ -64,9 +76,8 @@ class Sums:
     def add(self, other: Sums) -> None:
         self.tokens += other.tokens
         self.dollars += other.dollars
-        self.folds += other.folds
-        self.evictions += other.evictions
-        self.faults += other.faults
+        for name in (*COUNTED.values(), "faults", "blind"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)
@@ -101,74 +112,49 @@ class Outcome:
         return self.arms[UNTOUCHED].dollars - self.arms[arm].dollars if arm in self.arms else 0.0
 
 
-class _Memory:
-    """mitmmu for one client, with a memory in place of its store."""
-
-    def __init__(self, policy: Policy, counter: Counter, client: str) -> None:
-        self._policy, self._counter, self._client = policy, counter, client
-        self._lines: dict[str, View] = {}
-        self._sent = Readings()
-
-    def forward(self, asked: Asked, now: float) -> tuple[Conversation, Plan | None]:
-        """What leaves for the provider, and the plan; None for what the proxy lets pass."""
-        conversation = asked.conversation
-        begun = any(message.role == "assistant" for message in conversation.messages)
-        if asked.purpose is Purpose.AUXILIARY and not begun:
-            return conversation, None
-        made, sent = self._checked(asked, self._planned(asked, now))
-        self._lines[made.view.id] = made.view
-        return sent, made
-
-    def _planned(self, asked: Asked, now: float) -> Plan:
-        """All that the planner needs to know."""
-        restores = relaying(asked.api) is not None
-        way = chosen(Recall.AUTO, self._client, can_relay=restores, restores=restores)
-        return plan(
-            asked.conversation,
-            list(self._lines.values()),
-            now,
-            self._policy,
-            self._counter.quick,
-            f"line-{len(self._lines)}",
-            compacting=asked.purpose in (Purpose.COMPACTION, Purpose.AUXILIARY),
-            offer=offered(asked.api, asked.conversation, way),
-        )
-
-    def _checked(self, asked: Asked, draft: Plan) -> tuple[Plan, Conversation]:
-        conversation = asked.conversation
-        for candidate in (draft, without_new(draft), *before_drops(draft)):
-            if not candidate.splices:
-                return candidate, conversation
-            body = rewrite(conversation, candidate.table, candidate.splices)
-            try:
-                sent = self._sent.read(asked.api, body, conversation.path)
-            except Malformed:
-                continue
-            if not rules.broken(conversation, sent, frozenset(), asked.api.RULES):
-                return candidate, sent
-        return replace(without_new(draft), splices={}), conversation
-
-    def answered(self, made: Plan, usage: Usage) -> None:
-        """Learn from what the response reports."""
-        view = self._lines[made.view.id]
-        self._lines[view.id] = replace(view, state={**view.state, **told(view, usage)})
-
-
 class _Arm:
     """A way to send a session, with a provider of its own."""
 
-    def __init__(self, memory: _Memory | None) -> None:
-        self.memory, self.cache, self.sums = memory, Cache(), Sums()
+    def __init__(self, planner: Planner | None, elsewhere: Elsewhere) -> None:
+        self.planner, self.elsewhere, self.cache, self.sums = planner, elsewhere, Cache(), Sums()
+        self._blind: set[tuple[str, str]] = set()
+        """Stubs that have been called, with their lines."""
 
-    def send(self, asked: Asked, now: float) -> tuple[Conversation, Plan | None]:
-        if self.memory is None:
+    def send(self, asked: Asked, now: Now) -> tuple[Conversation, Plan | None]:
+        if self.planner is None:
             return asked.conversation, None
-        sent, made = self.memory.forward(asked, now)
+        sent, made = self.planner.forward(asked, now)
         if made is not None:
-            self.sums.folds += made.count(Change.FOLD)
-            self.sums.evictions += made.count(Change.EVICT)
+            for change, name in COUNTED.items():
+                setattr(self.sums, name, getattr(self.sums, name) + made.count(change))
             self.sums.faults += len(made.faults)
+            self._look(asked.conversation, made)
         return sent, made
+
+    def _look(self, conversation: Conversation, made: Plan) -> None:
+        """Count the stubs that the newest answers call."""
+        new = conversation.messages[made.line.seen :]
+        called = {block.name for message in new for block in message.blocks if block.kind is Kind.CALL}
+        stubs = {a.removeprefix(ANCHOR).rpartition(":")[0] for a, s in made.replay.items() if s.change is Change.STUB}
+        blind = {(made.view.id, name) for name in called & stubs} - self._blind
+        self._blind |= blind
+        self.sums.blind += len(blind)
+
+    def warmed(self, asked: Asked, prompt: Prompt, now: float) -> None:
+        """What other sessions have sent of a changed head is in the cache."""
+        if (changed := self.elsewhere.head(asked.conversation, now)) is not None:
+            units, ttl = changed.shared(prompt.units[: prompt.head])
+            self.cache.warm(asked.recorded.model, units, changed.at, ttl)
+
+    def kept(self, asked: Asked, made: Plan, prompt: Prompt, marks: Mapping[int, float], now: Now) -> None:
+        """Remember for other sessions how a head was changed."""
+        anchors = frozenset(a for a, s in made.splices.items() if s.change in (Change.STUB, Change.TOOL))
+        if anchors:
+            units = prompt.units[: prompt.head]
+            upto = [*accumulate(unit.tokens for unit in units)]
+            kept = {n: ttl for n, ttl in marks.items() if n < len(units) and upto[n] >= now.rates.minimum}
+            head = Head(now.at, anchors, tuple(unit.key for unit in units), kept)
+            self.elsewhere.sent(asked.conversation, head)
 
 
 class _Future:
@@ -193,15 +179,19 @@ def replay(
     policies: Mapping[str, Policy],
     price: Callable[[Request], Rates],
     heard: Callable[[int], None] = lambda _: None,
+    elsewhere: Mapping[str, Elsewhere] = MappingProxyType({}),
 ) -> Outcome:
     """One session under each policy, untouched, and by hindsight. Malformed where it cannot be rebuilt.
 
-    `heard` is told how many requests are through.
+    `heard` is told how many requests are through; `elsewhere` is, by policy, what other sessions have left, and takes
+    up what this one leaves. Policies that are not in it know of no others.
     """
     out = Outcome()
     scales = Scales(counter, scale(session))
-    arms = {name: _Arm(_Memory(policy, counter, session.client)) for name, policy in policies.items()}
-    arms = {UNTOUCHED: _Arm(None), **arms}
+    arms = {UNTOUCHED: _Arm(None, Elsewhere())}
+    for name, policy in policies.items():
+        others = elsewhere.get(name, Elsewhere())
+        arms[name] = _Arm(Planner(policy, counter, session.client, others), others)
     bound, future = Sums(), _Future(session, counter, scales)
     reports = [r.usage for line in session.lines for r in line.requests if r.usage is not None]
     caches = not reports or any(each.prompt > each.fresh for each in reports)
@@ -222,16 +212,22 @@ def replay(
 
         wished = ask(asked.conversation, came)
         kept = _kept_by_others(asked, came, first=number == 0) if wished.marks else []
+        unseen = head + round(scales.scale.head / scales.scale.factor)
         for name, arm in arms.items():
-            sent, made = arm.send(asked, now)
+            arm.cache.warm(recorded.model, kept, now, max(wished.marks.values(), default=SHORT))
+            shared = arm.cache.holds(recorded.model, came.units[: came.head], now)
+            here = Now(now, rates, unseen, shared)
+            sent, made = arm.send(asked, here)
             prompt = came if sent is asked.conversation else scales.weigh(sent, head)
             wishes = wished if sent is asked.conversation else ask(sent, prompt)
-            arm.cache.warm(recorded.model, kept, now, max(wished.marks.values(), default=SHORT))
+            if sent is not asked.conversation:
+                arm.warmed(asked, prompt, now)
             split = arm.cache.serve(recorded.model, prompt.units, wishes.marks, now, rates.minimum)
             usage = replace(wishes.told(split), output=output)
             arm.sums.book(usage, rates)
-            if arm.memory is not None and made is not None:
-                arm.memory.answered(made, usage)
+            if arm.planner is not None and made is not None:
+                arm.planner.answered(asked, made, usage, here)
+                arm.kept(asked, made, prompt, wishes.marks, here)
             if name == UNTOUCHED:
                 least = future.least(asked, came, split)
                 bound.book(replace(wishes.told(least), output=output), rates)

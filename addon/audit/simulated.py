@@ -86,6 +86,12 @@ class Cache:
             path, _ = self._path(model, units)
             self._entries[path[-1]] = _Entry(now + ttl, ttl)
 
+    def holds(self, model: str, units: Units, now: float) -> int:
+        """Tokens of the longest beginning of these units that is cached."""
+        path, upto = self._path(model, units)
+        live = (tokens for node, tokens in zip(path, upto, strict=True) if self._live(node, now) is not None)
+        return max(live, default=0)
+
     def _found(self, path: list[int], units: Units, marks: Mapping[int, float], now: float) -> int:
         """The last unit of the longest prefix that is read, -1 for none."""
         for mark in sorted(marks, reverse=True):

@@ -97,7 +97,7 @@ class Sources:
         yield from weaver.sessions()
 
     def _file(self, path: Path, weaver: Weaver) -> Iterator[Session]:
-        with io.BufferedReader(_Metered(path, self._read)) as raw, _plain(raw) as stream:
+        with io.BufferedReader(_Metered(path, self._read)) as raw, plain(raw) as stream:
             begin = stream.peek(1)[:1]
             if begin.isdigit():
                 yield from flows.read(stream, path.name, self._counter, self._skipped, keep=self._keep)
@@ -124,7 +124,8 @@ class Sources:
                     raise Malformed("no request")
                 text = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
                 conversation = weaver.read(api, text)
-                weaver.add(api, conversation, purpose=clients.told({}, conversation).purpose)
+                told = clients.told({}, conversation)
+                weaver.add(api, conversation, purpose=told.purpose, project=told.project)
             except Malformed:
                 self._skipped["requests not understood"] += 1
 
@@ -153,7 +154,7 @@ class Sources:
                 self._skipped["lines damaged"] += 1
 
 
-def _plain(raw: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
+def plain(raw: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
     """What a file says, unpacked."""
     begin = raw.peek(4)
     if begin.startswith(_ZSTD):

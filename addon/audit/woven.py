@@ -61,6 +61,7 @@ class Weaver:
         answered: frozenset[str] = frozenset(),
         url: str = "",
         purpose: Purpose = Purpose.MAIN,
+        project: str = "",
     ) -> None:
         """Take up a request. `named` is the client's name for its session, `answered` the tools the answer calls."""
         key = named or conversation.opening
@@ -74,7 +75,7 @@ class Weaver:
         thread.digests = conversation.digests
         head = self._head(conversation)
         request = Request(at, len(thread.line.turns), head, conversation.model, usage, found.session.requests)
-        sent = Sent(api, b"", conversation.path, url, purpose)
+        sent = Sent(api, b"", conversation.path, url, purpose, project)
         if self._keep:
             body = conversation.text.encode("utf-8")
             sent = replace(sent, packed=pack(body, thread.body))

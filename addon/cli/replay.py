@@ -11,6 +11,8 @@ from zstandard import ZstdError
 
 from addon import vocabulary
 from addon.audit import replay_report, sources
+from addon.audit.begun import in_time
+from addon.audit.elsewhere import Elsewhere
 from addon.audit.replayed import Outcome, replay
 from addon.cli import recordings
 from addon.mmu.tokens import Counter
@@ -28,11 +30,15 @@ simulated prompt cache. Reads recordings, changes nothing, needs no network.
 {recordings.WHICH}  --policy NAME   auto (default), or fifo:AGE:BYTES
 
 Beside it stand what the same requests cost untouched, what they would have cost under the published age rule
-({FIFO}), and by hindsight: with every result gone after its last use, at no cost. That is a bound; nobody can reach it.
+({FIFO}), and by hindsight: with every result gone after its last use and no tool that is never called, at no cost.
+Nobody knows that much; what is cut short while it is still in use (excerpts, stubs) can go below it all the same.
+
+Recordings are read in the order of their times, and what a session shows is known to those after it, as in the proxy:
+which tools are used, and for how long sessions go on. So give it all that you have.
 
 Record without mitmmu between. Transcripts hold neither system prompt nor tools; the weight of both is taken from the
-usage that they report, and what mitmmu does to tools cannot be judged. Flow files hold all of it, bodies alone no
-times: there no cache ever expires.
+usage that they report, and tools stay as they are there: no stubs, and no excerpts, which need the recall tool. Flow
+files hold all of it, bodies alone no times: there no cache ever expires.
 """
 
 
@@ -53,17 +59,18 @@ def main(given: Sequence[str]) -> None:
     asked.add_argument("--policy", default="auto", metavar="NAME")
     options = asked.parse_args(given)
     chosen = {name: recordings.settings(asked, mmu_policy=name).policy for name in (options.policy, FIFO)}
-    files = recordings.found(asked, options)
+    files = in_time(recordings.found(asked, options))
     price = recordings.prices(asked, options)
 
     counter = Counter(vocabulary.load())
     skipped: Tally[str] = Tally()
+    elsewhere = {name: Elsewhere() for name in chosen}
     total, rows = Outcome(), list[replay_report.Row]()
     progress = recordings.Progress("mitmmu replay", files)
     for session in sources.Sources(counter, skipped, progress.read, keep=True).sessions(files):
         through = partial(_say, progress, session.requests)
         try:
-            outcome = replay(session, counter, chosen, price, through)
+            outcome = replay(session, counter, chosen, price, through, elsewhere)
         except NOT_UNDERSTOOD:
             skipped["sessions not understood"] += 1
             continue

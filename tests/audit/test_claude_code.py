@@ -144,6 +144,7 @@ def test_sub_agents_are_sessions_of_their_own(tmp_path: Path) -> None:
         "p/one/abc": [[3]],
         "p/one/def": [[4]],
     }
+    assert [session.sub for session in found] == [False, True, True, True]
     assert not skipped
 
 

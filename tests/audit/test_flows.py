@@ -11,7 +11,7 @@ from mitmproxy.flow import Flow
 from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.test import tflow
 
-from tests.audit.make import Json, measured, read
+from tests.audit.make import Json, keeping, measured, read
 from tests.audit.test_claude_code import prompts
 
 TOOLS = [
@@ -82,6 +82,15 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     # 400 s idle: all of the first request was sent again.
     assert (figures.cold, figures.cold_tokens, figures.timed) == ({300: 1, 3600: 0}, {300: 26, 3600: 0}, 1)
     assert not skipped
+
+
+def test_the_folder_that_a_client_works_in(tmp_path: Path) -> None:
+    told = "<env>\n - Primary working directory: /home/me/project\n</env>"
+    flow = asked([{"role": "user", "content": told}], 1.0, usage(1), user_agent="claude-cli/2.1 (x)")
+    [session] = keeping(write(tmp_path / "f", flow))
+    [(_, request)] = session.in_order()
+    assert request.sent is not None
+    assert request.sent.project == "/home/me/project"
 
 
 def test_sessions_that_clients_name(tmp_path: Path) -> None:

@@ -47,15 +47,15 @@ def test_every_kind_of_recording(tmp_path: Path) -> None:
     recorded(tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "all").iterdir()}
     said = played(tmp_path, "all")
-    # Bodies belong to their folder, so they come last.
-    assert [row["client"] for row in said["sessions"]] == ["claude-code", "codex", "messages", "chat"]
-    assert [row["declared"] for row in said["sessions"]] == [False, False, True, True]
+    # In the order of their times; bodies have none, so they come last.
+    assert [row["client"] for row in said["sessions"]] == ["messages", "claude-code", "codex", "chat"]
+    assert [row["declared"] for row in said["sessions"]] == [True, False, False, True]
     assert said["total"]["requests"] == 8 + 2 + 2 + 2
     assert said["total"]["untimed"] == 2
     assert list(said["total"]["arms"]) == ["untouched", "auto", "fifo:4:500", "hindsight"]
     for name, arm in said["total"]["arms"].items():
         assert arm["tokens"] == sum(row["arms"][name]["tokens"] for row in said["sessions"])
-    claude = said["sessions"][0]["arms"]
+    claude = said["sessions"][1]["arms"]
     assert claude["auto"]["evictions"] == 1
     assert claude["hindsight"]["dollars"] < claude["auto"]["dollars"] < claude["untouched"]["dollars"]
     assert 0 < claude["auto"]["saved"] < claude["hindsight"]["saved"] < 1
@@ -71,8 +71,8 @@ def test_the_report(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("4 sessions, 14 requests")
     assert [line.split()[0] for line in lines[1:5]] == ["untouched", "mitmmu", "fifo:4:500", "hindsight"]
-    assert "0 folds, 1 evictions, 0 faults" in lines[2]
-    assert "nobody can reach" in lines[4]
+    assert "0 folds, 0 excerpts, 1 evictions, 0 stubs, 0 faults" in lines[2]
+    assert "after its last use" in lines[4]
     assert "The provider reported $" in done.stdout
     assert "2 of the sessions are transcripts" in done.stdout
     assert "2 requests are of models without a known price" in done.stdout
@@ -135,6 +135,27 @@ def test_damage_costs_what_is_damaged(
     monkeypatch.setattr("sys.argv", ["mitmmu", "replay", str(tmp_path / "all"), "--json"])
     main()
     said = json.loads(capsys.readouterr().out)
-    assert [row["client"] for row in said["sessions"]] == ["claude-code", "messages", "chat"]
+    assert [row["client"] for row in said["sessions"]] == ["messages", "claude-code", "chat"]
     assert said["skipped"]["sessions not understood"] == 1
     assert said["skipped"]["files damaged, read up to there"] == 1
+
+
+def test_later_sessions_know_of_earlier_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    folder.mkdir()
+    tools = [
+        {"name": "Read", "description": "Reads. " + "It reads. " * 40, "input_schema": {"type": "object"}},
+        {"name": "Web", "description": "Asks. " + "It asks the web. " * 400, "input_schema": {"type": "object"}},
+    ]
+    for number, name in enumerate("cba"):
+        flows = conversation()
+        for n, flow in enumerate(flows):
+            body = json.loads(flow.request.get_content() or b"")
+            flow.request.content = json.dumps({**body, "tools": tools}).encode()
+            flow.request.timestamp_start = 10_000.0 * number + n
+        write_flows(folder / name, *flows)
+    said = played(tmp_path, "all")
+    assert [row["name"][0] for row in said["sessions"]] == ["c", "b", "a"]
+    assert [row["arms"]["auto"]["stubs"] for row in said["sessions"]] == [0, 0, 1]
+    assert said["sessions"][2]["arms"]["auto"]["dollars"] < said["sessions"][2]["arms"]["untouched"]["dollars"]
+    assert "1 stubs" in typed(tmp_path, "replay", "all").stdout

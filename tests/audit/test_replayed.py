@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from addon.audit import replayed
+from addon.audit import planner as planning
 from addon.audit.hindsight import without
 from addon.audit.rebuilt import requests
 from addon.audit.recorded import Request, Session
@@ -223,7 +223,7 @@ def test_what_stands_beside_a_conversation_is_no_beginning_of_one(tmp_path: Path
         return planner(conversation, *given, **more)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(replayed, "plan", plan)
+        patched.setattr(planning, "plan", plan)
         replay(session, counter(), {"auto": AUTO}, lambda _: RATES)
     assert len(planned) == 6
 
@@ -233,7 +233,7 @@ def test_a_rewrite_that_breaks_a_rule_does_not_go_out(tmp_path: Path, monkeypatc
         body = json.loads(conversation.text)
         return json.dumps({**body, "messages": body["messages"][1:]}).encode()
 
-    monkeypatch.setattr(replayed, "rewrite", rewrite)
+    monkeypatch.setattr(planning, "rewrite", rewrite)
     arms = played(pausing(tmp_path)).arms
     assert arms["auto"] == arms[UNTOUCHED]
 
@@ -263,6 +263,16 @@ def test_what_has_no_price_and_no_time(tmp_path: Path) -> None:
         outcome = played(session, rates=Rates(1, 1, 1, 1, 1, known=False))
         assert (outcome.unpriced, outcome.untimed) == (3, 3)
         assert outcome.arms[UNTOUCHED] == Sums(tokens=24)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("bodies", [False, True])
+def test_with_all_that_it_may_do_nothing_gets_dearer(again: bool, bodies: bool, tmp_path: Path) -> None:
+    session = pausing(tmp_path, again=again)
+    session = as_bodies(session, tmp_path) if bodies else session
+    arms = played(session, {"auto": Policy()}).arms
+    assert arms["auto"].evictions == 1
+    assert arms["auto"].dollars < arms[UNTOUCHED].dollars
 
 
 def test_outcomes_add_up(tmp_path: Path) -> None:
