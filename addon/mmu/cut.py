@@ -19,13 +19,14 @@ this one such a mark. A cut farther up is priced as what it is then: all behind 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from addon.mmu.evict import Epoch, Occasion, Policy, Size, victims
 from addon.mmu.handle import handle_tokens
 from addon.mmu.outlook import Outlook, credit, scale, written
-from addon.mmu.reuse import sort
+from addon.mmu.reuse import at_age, sort
 from addon.mmu.view import Entry, Splice, Table, View, shown
-from addon.mmu.workingset import last_access, stands_for
+from addon.mmu.workingset import uses
 from addon.wire.conversation import Conversation, Kind
 
 LOOKBACK = 20
@@ -61,12 +62,13 @@ def cut(
     `view` is the line before this request, `seen` how many first messages had been sent before, `floor` the last that
     must stay as it is.
     """
-    if now.rates is None or not seen:
+    ours, since, saved = scale(view), view.state.get(SINCE, 0), credit(view)
+    if now.rates is None or not seen or saved <= 0:  # no cut costs nothing
         return None
-    dead = [e for e in victims(table, splices, 0, policy, size, floor) if e.message < seen]
+    used = uses(table)
+    dead = [e for e in victims(table, used, splices, 0, policy, size, floor) if e.message < seen]
     if not dead:
         return None
-    ours, since, saved = scale(view), view.state.get(SINCE, 0), credit(view)
     weights = [_weight(conversation, n, size) for n in range(len(conversation.messages))]
     for entry in table.entries:
         if entry.anchor in splices:
@@ -77,7 +79,8 @@ def cut(
     rate = now.rates.at(prompt)
     write = written(rate, conversation, view.state)
     remaining = min(now.habits.remaining(table.requests + 1), MOST_REMAINING)
-    idle = dict(zip((e.anchor for e in table.entries), last_access(table, stands_for(table)), strict=True))
+    idle = dict(zip((e.anchor for e in table.entries), used.accesses, strict=True))
+    chances = cache(now.habits.chances)
     by_message: dict[int, list[Entry]] = {}
     for entry in dead:
         by_message.setdefault(entry.message, []).append(entry)
@@ -94,7 +97,7 @@ def cut(
             leaves += page - left
             stays -= page - left
             again = rate.read * (prompt + page * remaining / 2) + write * page + CALL * rate.output
-            faults += now.habits.chance(sort(entry.subject), table.requests - idle[entry.anchor]) * again
+            faults += at_age(chances(sort(entry.subject)), table.requests - idle[entry.anchor]) * again
         if number not in by_message:
             continue
         # The entry ends where the request before the one that brought this message did: behind it came an answer.

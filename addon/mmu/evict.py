@@ -29,7 +29,7 @@ from math import ceil
 
 from addon.mmu.handle import handle
 from addon.mmu.view import Change, Descent, Entry, Line, Reasoning, Splice, Table, View, shown
-from addon.mmu.workingset import kept_for, last_access, pinned, stands_for, superseded
+from addon.mmu.workingset import Uses, kept_for, pinned, superseded
 from addon.wire.conversation import Act, Conversation, Kind
 
 SLACK = 60.0
@@ -187,17 +187,17 @@ def _fifo(table: Table, splices: Mapping[str, Splice], policy: Policy) -> list[E
 
 def victims(
     table: Table,
+    used: Uses,
     splices: Mapping[str, Splice],
     start: int,
     policy: Policy,
     size: Size,
     floor: int = -1,
-    quoted: Sequence[int] = (),
 ) -> list[Entry]:
     """The entries to evict at an epoch that begins at message `start`, in order.
 
-    Entries up to and including message `floor` are spared (bound reasoning stands behind them). `quoted` are the
-    requests that quoted the entries, where that is to count.
+    Entries up to and including message `floor` are spared (bound reasoning stands behind them). `used` are the uses of
+    the table's entries.
     """
     if policy.name == "fifo":
         return [e for e in _fifo(table, splices, policy) if e.message > floor]
@@ -205,8 +205,7 @@ def victims(
     for anchor, s in splices.items():
         for needed in s.needs:
             dependents[needed].append(anchor)
-    subjects = stands_for(table)
-    accesses = last_access(table, subjects, quoted)
+    subjects, accesses = used.subjects, used.accesses
     kept = kept_for(table, splices, subjects, accesses)
     stale = superseded(table, splices, subjects)
 

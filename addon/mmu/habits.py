@@ -63,6 +63,10 @@ class Learned:
         """The chance, 0 to 1, that a page is used again which was not used in the last `age` requests."""
         return reuse.chance(self.population, sort, age, sub=self.sub)
 
+    def chances(self, sort: reuse.Sort) -> list[float]:
+        """That chance at each age of the grid."""
+        return reuse.chances(self.population, sort, sub=self.sub)
+
     @property
     def used(self) -> frozenset[str] | None:
         """Tools that enough recent sessions of the project used, or of the client's where the project is new; None

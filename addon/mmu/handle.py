@@ -9,12 +9,16 @@ It is data, not instruction: it states facts about itself and asks for nothing.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from addon.mmu.outline import first, outline
 from addon.wire.conversation import Act, Subject
 from addon.wire.subject import numbered, split
 
 PREFIX = "[mmu page "
+
+KEPT = 2048
+"""Handles that are remembered, for those of the same pages are weighed at every request."""
 
 _WIDTH = 120
 _PREVIEWED = 2000
@@ -70,6 +74,7 @@ def span(text: str) -> str:
     return f"lines {numbers[0]}-{numbers[-1]}" if numbers else f"{len(lines):,} lines"
 
 
+@lru_cache(maxsize=KEPT)
 def handle(page: str, subject: Subject, text: str, tool: str = "") -> str:
     """The text that stands in for the page `page` of `text`. `tool` is the tool that gives it back, if there is one."""
     again = "reading it again" if subject.act is Act.READ and not subject.run else "running it again"

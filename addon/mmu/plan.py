@@ -44,6 +44,7 @@ from addon.mmu.view import (
     standing,
 )
 from addon.mmu.wishes import Span
+from addon.mmu.workingset import uses
 from addon.wire.conversation import Conversation, Kind, text_digest
 from addon.wire.scan import splice
 from addon.wire.subject import same
@@ -275,13 +276,13 @@ def _evict(
     floor = last_signed(draft.table.reasoning, draft.splices) if bound else -1
     # A quote buys a page a few requests. Where epochs are rare it would be rented until the next, which does not pay.
     often = occasion.occasion is Occasion.UNCACHED
-    quoted = last_quoted(draft.conversation, draft.table) if often else ()
-    chosen = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size, floor, quoted))
+    used = uses(draft.table, last_quoted(draft.conversation, draft.table) if often else ())
+    chosen = draft.willing(victims(draft.table, used, draft.splices, occasion.start, policy, size, floor))
     drops: list[Reasoning] = []
     if floor >= 0:
         removable = reasoning_to_drop(draft.conversation, draft.table, occasion, draft.splices)
         if removable:
-            more = draft.willing(victims(draft.table, draft.splices, occasion.start, policy, size))
+            more = draft.willing(victims(draft.table, used, draft.splices, occasion.start, policy, size))
             lost = [r for r in removable if r.anchor not in draft.splices]
             # Reasoning cannot be recalled, so it is only given up for pages that weigh more than it does.
             spare = {e.anchor for e in chosen}

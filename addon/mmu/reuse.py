@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from addon.wire.conversation import Act, Subject
@@ -88,7 +88,11 @@ def chances(tallies: Mapping[str, float], sort: Sort, *, sub: bool = False) -> l
 
 def chance(tallies: Mapping[str, float], sort: Sort, age: float, *, sub: bool = False) -> float:
     """The chance, 0 to 1, that a page is used again which was not used in the last `age` requests."""
-    found = chances(tallies, sort, sub=sub)
+    return at_age(chances(tallies, sort, sub=sub), age)
+
+
+def at_age(found: Sequence[float], age: float) -> float:
+    """The chance, 0 to 1, after `age` requests, of the chances at the ages of the grid."""
     at = math.log2(min(max(age, AGES[0]), AGES[-1]))  # the grid's ages are the powers of two
     below = min(int(at), len(AGES) - 2)
     return found[below] + (found[below + 1] - found[below]) * (at - below)

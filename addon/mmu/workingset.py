@@ -16,7 +16,7 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from addon.mmu.quotes import shown
 from addon.mmu.view import Change, Entry, Splice, Table
@@ -43,13 +43,15 @@ def stands_for(table: Table) -> list[Subject]:
     def known(path: str) -> str:
         if path in table.edits:
             return path
-        alike = [other for other in by_end[posixpath.basename(path)] if same_path(other, path)]
+        alike = [other for other in by_end[posixpath.basename(path)] if other == path or same_path(other, path)]
         edited = [other for other in alike if other in table.edits]
         return next((found[0] for found in (edited, alike) if len(found) == 1), path)
 
     names = {path: known(path) for path in reads}
     return [
-        replace(e.subject, name=names[e.subject.name]) if e.subject.act is Act.READ else e.subject
+        replace(e.subject, name=names[e.subject.name])
+        if e.subject.act is Act.READ and names[e.subject.name] != e.subject.name
+        else e.subject
         for e in table.entries
     ]
 
@@ -72,6 +74,20 @@ def last_access(table: Table, subjects: Sequence[Subject], quoted: Sequence[int]
         else:
             out[number] = entry.arrival
     return out
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What each entry of a table stands for, and the last request that used it."""
+
+    subjects: Sequence[Subject]
+    accesses: Sequence[int]
+
+
+def uses(table: Table, quoted: Sequence[int] = ()) -> Uses:
+    """The uses of a table's entries, for `quoted` as in `last_access`."""
+    subjects = stands_for(table)
+    return Uses(subjects, last_access(table, subjects, quoted))
 
 
 def pinned(about: Subject, table: Table) -> bool:

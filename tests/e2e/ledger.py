@@ -72,8 +72,8 @@ def standing(sent: bytes, forwarded: bytes, kept: Kept) -> dict[str, Splice]:
         at, to = literal_of(provider, there)
         if client.text[start:end] != provider.text[at:to]:
             found[entry.anchor] = kept.splices[entry.anchor, there.block.text]
-    for there, tool in zip(provider.tools, client.tools, strict=False):
-        text = provider.text[there.start : there.end]
+    for stub, tool in zip(provider.tools, client.tools, strict=False):
+        text = provider.text[stub.start : stub.end]
         if text != (full := client.text[tool.start : tool.end]):
             anchor = schemas.anchor(tool.name, full)
             found[anchor] = kept.splices[anchor, text]
