@@ -129,7 +129,7 @@ def stubbed(talk: Work) -> dict[str, str]:
 
 @pytest.mark.parametrize("ends", ["kill", "stop", ""])
 def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: str) -> None:
-    with world(tmp_path, unbilled="the proxy is killed before all is booked" if ends == "kill" else "") as there:
+    with world(tmp_path, billed=ends != "kill") as there:
         talk = Work(there, "three", taught(there))
         talk.bash(0, "ok")
         declared, _ = head(talk.bodies()[0])
@@ -173,7 +173,7 @@ def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: s
 
 
 def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         talk = Work(there, "three", taught(there))
         for _ in range(2):
             [call] = talk.ask([use("WebFetch", url="https://example.org")])
@@ -193,7 +193,7 @@ def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", ["kill", ""])
 def test_a_long_output_comes_in_part_and_the_rest_on_demand(tmp_path: Path, ends: str) -> None:
     text = output(1, 600)
-    with world(tmp_path, unbilled="the proxy is killed before all is booked" if ends else "") as there:
+    with world(tmp_path, billed=not ends) as there:
         talk = Work(there, "three", taught(there))
         talk.bash(1, text)
         talk.ask([say("It is done.")])
@@ -232,7 +232,7 @@ def work(talk: Work, runs: int) -> None:
 @pytest.mark.parametrize("ends", ["kill", ""])
 def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> None:
     reason = "the proxy is killed before all is booked" if ends else ""
-    with world(tmp_path, unbilled=reason) as there, beside(there) as other:
+    with world(tmp_path, billed=not reason) as there, beside(there) as other:
         now = taught(there)
         talk, untouched = Work(there, "three", now), Work(other, "three", now)
         for each in (talk, untouched):
@@ -305,7 +305,7 @@ def api(body: bytes) -> Any:
 
 @pytest.mark.parametrize("kind", [Chat, Gemini], ids=["chat", "gemini"])
 def test_tools_of_other_apis(tmp_path: Path, kind: type[Talk]) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         opened(there)
         now = 1_000_000.0
         for words in ("one", "two", "three"):

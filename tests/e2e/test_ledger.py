@@ -120,7 +120,7 @@ def play(talk: Talk, idle: float) -> None:
     ids=["messages", "chat", "responses", "gemini"],
 )
 def test_every_api(tmp_path: Path, kind: type[Talk], idle: float) -> None:
-    with world(tmp_path) as there, beside(there) as other:
+    with world(tmp_path, billed=True) as there, beside(there) as other:
         before = opened(there)
         for place in (there, other):
             play(kind(place, stream=True), idle)
@@ -157,7 +157,7 @@ def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> N
 
 def test_recalls_are_paid_for_in_full(tmp_path: Path) -> None:
     """A response that was carried on twice: all of it is billed, and none of it would have been."""
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         talk = Messages(there, stream=True)
         play(talk, 4_000.0)
         before = ledger(there)[0]

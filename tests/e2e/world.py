@@ -99,11 +99,10 @@ class World:
 
 @contextmanager
 def world(
-    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), unbilled: str = "", **options: str
+    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), billed: bool = False, **options: str
 ) -> Iterator[World]:
     """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock; `scripts` are
-    loaded behind it. At the end its ledger must show what the provider has asked for, unless `unbilled` says why it
-    cannot."""
+    loaded behind it. `billed`: at the end its ledger must show what the provider has asked for, to the cent."""
     with ExitStack() as running:
         up = running.enter_context(Upstream(tls=True))
         redirect = f"127.0.0.1:{up.port}"
@@ -120,7 +119,7 @@ def world(
         )
         made = World(up, running.enter_context(proxy), mode, folder)
         yield made
-        if not unbilled:
+        if billed:
             bill.check(proxy, bill.asked(up.log, made.beside))
 
 
