@@ -89,7 +89,9 @@ class Policy:
     output_age: int = 1
     every_file_age: int = 8
     """Where an epoch comes with every request, so that nothing has to leave early."""
-    every_output_age: int = 3
+    every_output_age: int = 2
+    every_least: int = 100
+    """As `least`, and like the age of outputs there the same under pressure: what is kept is paid in full each time."""
     least: int = 100
     """Tokens that an eviction must free, its handle paid."""
     fifo_age: int = 4
@@ -98,10 +100,11 @@ class Policy:
     """For `fifo`: smallest result, in bytes."""
 
     def at(self, occasion: Occasion) -> Policy:
-        """The policy with the ages that count at an occasion."""
+        """The policy with the ages and sizes that count at an occasion."""
         if occasion is not Occasion.UNCACHED:
             return self
-        return replace(self, file_age=self.every_file_age, output_age=self.every_output_age)
+        here = replace(self, file_age=self.every_file_age, output_age=self.every_output_age)
+        return replace(here, least=self.every_least)
 
     def under(self, pressure: float) -> Policy:
         """The policy with ages and sizes that many times as great."""
@@ -109,7 +112,7 @@ class Policy:
         return replace(self, **grown)
 
 
-AGES_AND_SIZES = ("file_age", "output_age", "every_file_age", "every_output_age", "least")
+AGES_AND_SIZES = ("file_age", "output_age", "every_file_age", "least")
 
 
 def time_to_live(view: View) -> float | None:

@@ -59,12 +59,8 @@ class Learned:
         """Further requests to expect of a conversation that has made so many, this one included."""
         return survival.remaining(self.population, requests, sub=self.sub)
 
-    def chance(self, sort: reuse.Sort, age: float) -> float:
-        """The chance, 0 to 1, that a page is used again which was not used in the last `age` requests."""
-        return reuse.chance(self.population, sort, age, sub=self.sub)
-
     def chances(self, sort: reuse.Sort) -> list[float]:
-        """That chance at each age of the grid."""
+        """The chances, 0 to 1, that a page is used again which has lain idle for each age of the grid (`reuse.AGES`)."""
         return reuse.chances(self.population, sort, sub=self.sub)
 
     @property

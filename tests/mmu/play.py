@@ -35,7 +35,7 @@ from tests.upstream.direct import text, user
 from tests.upstream.provider import Provider
 
 BOUND, FREE = "claude-opus-5-5", "claude-opus-4-8"
-EAGER = Policy(file_age=2, output_age=1, every_file_age=2, every_output_age=1, least=20)
+EAGER = Policy(file_age=2, output_age=1, every_file_age=2, every_output_age=1, least=20, every_least=20)
 
 
 def through_the_store(view: View) -> View:

@@ -14,7 +14,7 @@ from addon.mmu.view import Change, Descent, View
 from addon.wire import anthropic
 from addon.wire.usage import Usage
 
-POLICY = Policy(file_age=4, output_age=2, every_file_age=4, every_output_age=2, least=50)
+POLICY = Policy(file_age=4, output_age=2, every_file_age=4, every_output_age=2, least=50, every_least=50)
 LONG = "\n".join(f"{n}\tsome line of a file that is long enough to matter, number {n}" for n in range(1, 60))
 
 

@@ -11,7 +11,7 @@ from addon.mmu.evict import Policy
 from addon.mmu.habits import SESSIONS, TOTAL, WEIGHT, Learned, Observed, observed, used_tools
 from addon.mmu.page import page_id
 from addon.mmu.plan import plan
-from addon.mmu.reuse import Sort
+from addon.mmu.reuse import Sort, at_age
 from addon.mmu.view import Descent, View
 from addon.wire import anthropic
 from addon.wire.conversation import text_digest
@@ -250,7 +250,7 @@ def test_tools_of_recent_sessions() -> None:
 
 def test_learned_knows_whose_it_is() -> None:
     assert (Learned().remaining(100), Learned(sub=True).remaining(100)) == (100, 16)
-    assert Learned().chance(Sort.FILE, 4) > 2 * Learned(sub=True).chance(Sort.FILE, 4)
+    assert at_age(Learned().chances(Sort.FILE), 4) > 2 * at_age(Learned(sub=True).chances(Sort.FILE), 4)
 
 
 def test_an_odd_tool_is_not_counted() -> None:

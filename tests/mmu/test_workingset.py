@@ -10,7 +10,7 @@ from addon.mmu.view import Change, Splice
 from addon.mmu.workingset import kept_for, last_access, stands_for, superseded
 from tests.mmu.test_evict import LONG, Session, bash, evicted
 
-UNCACHED = Policy(file_age=4, output_age=2, every_file_age=4, every_output_age=2, least=50)
+UNCACHED = Policy(file_age=4, output_age=2, every_file_age=4, every_output_age=2, least=50, every_least=50)
 
 
 def reads(*steps: tuple[int, str]) -> tuple[Session, Plan]:
