@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from google.genai import types
 
 from addon.wire import chat, gemini
+from storage.writer import FLUSH_SECONDS
 from tests.agent.schemas import tools
 from tests.e2e.ledger import parsed
 from tests.e2e.talks import Block, Chat, Gemini, Messages, Talk, say, use
@@ -129,7 +131,7 @@ def stubbed(talk: Work) -> dict[str, str]:
 
 @pytest.mark.parametrize("ends", ["kill", "stop", ""])
 def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: str) -> None:
-    with world(tmp_path, billed=ends != "kill") as there:
+    with world(tmp_path) as there:
         talk = Work(there, "three", taught(there))
         talk.bash(0, "ok")
         declared, _ = head(talk.bodies()[0])
@@ -160,6 +162,8 @@ def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: s
         assert is_kept(talk)
 
         # as long as that head is warm, the next session takes it as it is
+        if ends == "kill":
+            settled()
         if ends:
             getattr(there.proxy, ends)()
             there.proxy.start()
@@ -173,7 +177,7 @@ def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: s
 
 
 def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
-    with world(tmp_path, billed=True) as there:
+    with world(tmp_path) as there:
         talk = Work(there, "three", taught(there))
         for _ in range(2):
             [call] = talk.ask([use("WebFetch", url="https://example.org")])
@@ -193,7 +197,7 @@ def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", ["kill", ""])
 def test_a_long_output_comes_in_part_and_the_rest_on_demand(tmp_path: Path, ends: str) -> None:
     text = output(1, 600)
-    with world(tmp_path, billed=not ends) as there:
+    with world(tmp_path) as there:
         talk = Work(there, "three", taught(there))
         talk.bash(1, text)
         talk.ask([say("It is done.")])
@@ -218,6 +222,11 @@ def test_a_long_output_comes_in_part_and_the_rest_on_demand(tmp_path: Path, ends
         assert there.up.invalid == 0
 
 
+def settled() -> None:
+    """Wait until what is written behind has been written."""
+    time.sleep(1.5 * FLUSH_SECONDS)
+
+
 def cuts(talk: Work) -> list[int]:
     """Requests whose prefix is not the one before."""
     return [n for n, (one, two) in enumerate(pairwise(talk.bodies()), 1) if not talk.goes_on(one, two)]
@@ -231,8 +240,7 @@ def work(talk: Work, runs: int) -> None:
 
 @pytest.mark.parametrize("ends", ["kill", ""])
 def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> None:
-    reason = "the proxy is killed before all is booked" if ends else ""
-    with world(tmp_path, billed=not reason) as there, beside(there) as other:
+    with world(tmp_path) as there, beside(there) as other:
         now = taught(there)
         talk, untouched = Work(there, "three", now), Work(other, "three", now)
         for each in (talk, untouched):
@@ -258,8 +266,7 @@ def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> No
         else:
             assert there.proxy.metrics()['mmu_epochs_total{occasion="cut"}'] == len(found)
             [row] = [row for row in ledger(there, "conversation") if row["evict"]]
-            assert row["saved"] == pytest.approx(sum(row[name] for name in ("stub", "tool", "evict")), abs=1e-6)
-            assert row["evict"] > 0
+            assert min(row["saved"], row["stub"], row["evict"]) > 0
         gone = [n for n, message in enumerate(talk.said(seen[-1].body)) if "[mmu page " in json.dumps(message)]
         for each in (talk, untouched):
             each.human("go on")
@@ -293,6 +300,12 @@ def spelled(talk: Talk) -> list[Any]:
     ]
 
 
+def words_of(value: Any) -> set[str]:
+    """The sentences in a JSON value, however deep they are quoted."""
+    plain = json.dumps(value).replace("\\", "").replace('"', ".").replace("nn", ".")
+    return {sentence.strip() for sentence in plain.split(".") if len(sentence) > 30}
+
+
 def definitions(body: bytes) -> dict[str, Any]:
     """The tools of a request by name."""
     conversation = api(body).parse(body)
@@ -305,13 +318,14 @@ def api(body: bytes) -> Any:
 
 @pytest.mark.parametrize("kind", [Chat, Gemini], ids=["chat", "gemini"])
 def test_tools_of_other_apis(tmp_path: Path, kind: type[Talk]) -> None:
-    with world(tmp_path, billed=True) as there:
+    with world(tmp_path) as there:
         opened(there)
         now = 1_000_000.0
         for words in ("one", "two", "three"):
             talk = kind(there, stream=True)
             talk.tools, talk.now = spelled(talk), now  # type: ignore[attr-defined]
-            talk.human(f"with task {words}")
+            talk.history.pop()
+            talk.human(f"begin with task {words}")
             if words == "three":
                 break
             short(talk)
@@ -331,8 +345,7 @@ def test_tools_of_other_apis(tmp_path: Path, kind: type[Talk]) -> None:
         assert talk.ask([use("mmu_recall", page=pages["WebFetch"])], [say("I see.")]) == [say("I see.")]
         talk.human("go on")
         talk.ask([say("Done.")])
-        assert json.dumps(plain["WebFetch"]["description" if kind is Gemini else "function"])[1:60] in json.dumps(
-            json.loads(talk.bodies()[-1])
-        ).replace('\\"', '"')
+        assert words_of(plain["WebFetch"]) <= words_of(json.loads(talk.bodies()[-1])[talk.turns])
+        assert not words_of(plain["WebFetch"]) <= words_of(json.loads(talk.bodies()[start])["tools"])
         assert all(talk.goes_on(one, two) for one, two in pairwise(talk.bodies()[start:]))
         assert there.up.invalid == 0

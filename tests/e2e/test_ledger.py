@@ -120,7 +120,7 @@ def play(talk: Talk, idle: float) -> None:
     ids=["messages", "chat", "responses", "gemini"],
 )
 def test_every_api(tmp_path: Path, kind: type[Talk], idle: float) -> None:
-    with world(tmp_path, billed=True) as there, beside(there) as other:
+    with world(tmp_path) as there, beside(there) as other:
         before = opened(there)
         for place in (there, other):
             play(kind(place, stream=True), idle)
@@ -137,6 +137,7 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
     prices = tmp_path / "mine.toml"
     prices.write_text(OWN)
     with world(tmp_path, mmu_prices=str(prices)) as there:
+        there.unbilled = "these prices are not the provider's"
         talk = Chat(there, stream=False)
         talk.ask([say("Hello.")])
         [sums] = ledger(there, "day")
@@ -146,6 +147,7 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> None:
     with world(tmp_path) as there:
+        there.unbilled = "no usage is reported"
         talk = Chat(there, stream=True)
         talk.replies = [{"content": [say("Hello.")]}]
         headers = {"x-upstream-script": "talk"}
@@ -157,7 +159,7 @@ def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> N
 
 def test_recalls_are_paid_for_in_full(tmp_path: Path) -> None:
     """A response that was carried on twice: all of it is billed, and none of it would have been."""
-    with world(tmp_path, billed=True) as there:
+    with world(tmp_path) as there:
         talk = Messages(there, stream=True)
         play(talk, 4_000.0)
         before = ledger(there)[0]

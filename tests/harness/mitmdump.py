@@ -59,6 +59,8 @@ class Mitmdump:
         self.addon = addon
         self._log, self._ready = self.folder / "mitmdump.log", self.folder / "ready"
         self._process: subprocess.Popen[bytes] | None = None
+        self.killed = False
+        """Whether it was ever ended without a flush, so that what it had not written yet is lost."""
         values = {
             "confdir": str(self.confdir),
             "ready_file": str(self._ready),
@@ -126,6 +128,7 @@ class Mitmdump:
 
     def kill(self) -> None:
         """SIGKILL: no goodbye, no flush."""
+        self.killed = True
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

@@ -84,8 +84,8 @@ def test_a_played_session_folds_evicts_answers_and_serves() -> None:
 
 
 def decisions(made: Plan) -> tuple[Any, ...]:
-    """What was decided, with the results named by their order, as call ids differ. Where a hidden recall stands among the
-    results of calls that were made together is each API's own affair."""
+    """What was decided, with the results named by their order, as call ids differ. Where a hidden recall stands among
+    the results of calls that were made together is each API's own affair."""
     rank = {entry.anchor: n for n, entry in enumerate(e for e in made.table.entries if not e.recalled)}
     spelled = (Change.TOOL, Change.RELAY)  # by each API in its own words
     new = sorted((rank.get(s.anchor, -1), s.change.value, "" if s.change in spelled else s.text) for s in made.new)
