@@ -64,7 +64,7 @@ class Heads:
 
     def warmth(self, tenant: str, conversation: Conversation, now: float) -> Warmth:
         """What the provider has of a request's head."""
-        since = self._since.setdefault(tenant, now)
+        since = self._since[tenant] = min(now, self._since.get(tenant, now))
         gone = _gone(conversation)
         head = self._heads.get(_key(tenant, conversation))
         if head is None:
