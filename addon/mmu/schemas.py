@@ -42,7 +42,7 @@ _WIDTH = 160
 _EXPLAINS = frozenset({"description", "title", "examples", "example", "markdownDescription", "$comment", "x-google"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Members of a schema whose own members are named by the tool, not by JSON Schema."""
-SHAPES = ("input_schema", "parameters", "parametersJsonSchema", "inputSchema")
+SHAPES = ("input_schema", "parameters", "parametersJsonSchema", "parameters_json_schema", "inputSchema")
 """Members of a definition that may hold the schema of its arguments, API by API."""
 _DEFERS = ('"defer_loading"', '"tool_search_tool_')
 
