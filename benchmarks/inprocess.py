@@ -160,16 +160,16 @@ def in_process(trace: Trace, options: Options) -> Row:
     outlook = Outlook(habits=learned_elsewhere(trace, options.traces))
     planner = Planner(session, policy_of(options), Tokens(vocabulary()), rates, outlook=outlook)
     for turn in session.turns:
-        body = session.body(turn)
-        shared = turn.usage.cache_read if turn.warm and turn.usage else 0
-        sent, made = planner.forward(encode(body), turn.at, Warmth(shared))
+        body, output = session.body(turn), answer_tokens(session, turn)
         if turn.warm:
             for meter in (near, far):
                 meter.warm(session.priming(turn), turn.at)
-        output = answer_tokens(session, turn)
+        plain = near.bill(body, turn.at, output)
+        # In tokens as this account bills them: the recorded provider may have counted others.
+        sent, made = planner.forward(encode(body), turn.at, Warmth(plain.read if turn.warm else 0))
         served = far.bill(json.loads(sent), turn.at, output)
         planner.answered(made, served)
-        measured.add(turn, near.bill(body, turn.at, output), served)
+        measured.add(turn, plain, served)
     measured.row.faults = planner.faults
     measured.row.untouched = planner.untouched
     measured.row.violations += planner.violations

@@ -60,7 +60,7 @@ class Learned:
         return survival.remaining(self.population, requests, sub=self.sub)
 
     def chances(self, sort: reuse.Sort) -> list[float]:
-        """The chances, 0 to 1, that a page is used again which has lain idle for so long, by the grid `reuse.AGES`."""
+        """The chances, 0 to 1, that a page is used again which lay idle for each age of the grid (`reuse.AGES`)."""
         return reuse.chances(self.population, sort, sub=self.sub)
 
     @property

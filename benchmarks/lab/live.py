@@ -68,7 +68,8 @@ class _Run:
         if turn.segment != self.segment:
             self.segment = turn.segment
             self.faults.restart()
-        shared = turn.usage.cache_read if warm is not None and turn.usage else 0
+        # In tokens as this account bills them: the recorded provider may have counted others.
+        shared = recording.untouched[index].read if warm is not None else 0
         stubbed: frozenset[str] = frozenset()
         if warm is not None and self.named.name == AMONG:
             warm, stubbed = self._managed(index)
