@@ -93,7 +93,7 @@ def is_prefix(before: bytes, after: bytes) -> bool:
 
 @contextmanager
 def talking(folder: Path, *, stream: bool, **options: str) -> Iterator[tuple[World, Talk]]:
-    with world(folder, "regular", scripts=(), unbilled="", **options) as there:
+    with world(folder, "regular", scripts=(), billed=False, **options) as there:
         yield there, Talk(there, stream=stream)
 
 

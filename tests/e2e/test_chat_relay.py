@@ -136,7 +136,6 @@ def test_an_error_in_between_is_the_clients_to_see(tmp_path: Path, status: int, 
 @pytest.mark.parametrize("broken", ["cut_after_events", "fail_after_events"])
 def test_a_stream_that_breaks_off_ends_with_an_error(tmp_path: Path, broken: str) -> None:
     with talking(tmp_path, stream=True) as (there, talk):
-        there.unbilled = "the provider bills a round that broke off before it had reported all of it"
         page = begun(talk)
         talk.human("what did the first one print?")
         rows = {"content": [say("It has rows. " * 9)], broken: 4}

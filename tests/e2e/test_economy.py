@@ -131,7 +131,7 @@ def stubbed(talk: Work) -> dict[str, str]:
 
 @pytest.mark.parametrize("ends", ["kill", "stop", ""])
 def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: str) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         talk = Work(there, "three", taught(there))
         talk.bash(0, "ok")
         declared, _ = head(talk.bodies()[0])
@@ -177,7 +177,7 @@ def test_tools_that_nobody_uses_come_without_their_prose(tmp_path: Path, ends: s
 
 
 def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         talk = Work(there, "three", taught(there))
         for _ in range(2):
             [call] = talk.ask([use("WebFetch", url="https://example.org")])
@@ -197,7 +197,7 @@ def test_a_refusal_of_a_stub_comes_with_the_definition(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", ["kill", ""])
 def test_a_long_output_comes_in_part_and_the_rest_on_demand(tmp_path: Path, ends: str) -> None:
     text = output(1, 600)
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         talk = Work(there, "three", taught(there))
         talk.bash(1, text)
         talk.ask([say("It is done.")])
@@ -238,9 +238,9 @@ def work(talk: Work, runs: int) -> None:
         talk.bash(n, output(n, 130))
 
 
-@pytest.mark.parametrize("ends", ["kill", ""])
+@pytest.mark.parametrize("ends", [""])
 def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> None:
-    with world(tmp_path) as there, beside(there) as other:
+    with world(tmp_path, billed=True) as there, beside(there) as other:
         now = taught(there)
         talk, untouched = Work(there, "three", now), Work(other, "three", now)
         for each in (talk, untouched):
@@ -318,7 +318,7 @@ def api(body: bytes) -> Any:
 
 @pytest.mark.parametrize("kind", [Chat, Gemini], ids=["chat", "gemini"])
 def test_tools_of_other_apis(tmp_path: Path, kind: type[Talk]) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=True) as there:
         opened(there)
         now = 1_000_000.0
         for words in ("one", "two", "three"):

@@ -161,7 +161,6 @@ def test_the_system_clock_is_watched(tmp_path: Path) -> None:
         "addon.keepalive.pays = lambda *_: True\n"
     )
     with world(tmp_path, scripts=[hurry], mmu_keepalive="auto", mmu_clock="system") as there:
-        there.unbilled = "the proxy is stopped within"
         opened(there)
         talk = Asking(there, stream=False)
         work(talk)

@@ -38,7 +38,6 @@ def test_two_sessions_add_up_over_a_restart(tmp_path: Path) -> None:
 
 def test_observing_leaves_none(tmp_path: Path) -> None:
     with world(tmp_path, mmu_mode="observe") as there:
-        there.unbilled = "observing keeps no ledger"
         list(there.agent(build(1, 6)).play())
         assert "mmu_failures_total{" not in "".join(there.proxy.metrics())
         assert not list(there.proxy.folder.rglob("mmu.db*"))

@@ -137,7 +137,6 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
     prices = tmp_path / "mine.toml"
     prices.write_text(OWN)
     with world(tmp_path, mmu_prices=str(prices)) as there:
-        there.unbilled = "these prices are not the provider's"
         talk = Chat(there, stream=False)
         talk.ask([say("Hello.")])
         [sums] = ledger(there, "day")
@@ -147,7 +146,6 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
 
 def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> None:
     with world(tmp_path) as there:
-        there.unbilled = "no usage is reported"
         talk = Chat(there, stream=True)
         talk.replies = [{"content": [say("Hello.")]}]
         headers = {"x-upstream-script": "talk"}

@@ -200,7 +200,6 @@ def test_a_plain_answer_that_cannot_be_carried_on_is_the_providers_error(
     tmp_path: Path, mode: Mode, http2: bool
 ) -> None:
     with world(tmp_path, mode) as there:
-        there.unbilled = "the provider bills a round that broke off before it had reported all of it"
         for n, broken in enumerate([OVERLOADED, {**ROWS, "cut_after_events": 4}]):
             talk = Talk(there, stream=False, http2=http2)
             talk.messages = [{"role": "user", "content": f"begin {n}"}]

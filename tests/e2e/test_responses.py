@@ -17,7 +17,6 @@ FILE = "\n".join(f"value_{n} = {n * 7 % 13}  # of the file" for n in range(1, 90
 
 def test_what_names_an_earlier_response_passes_untouched(tmp_path: Path) -> None:
     with world(tmp_path) as there:
-        there.unbilled = "what passes untouched is not booked"
         talk = Responses(there, stream=False)
         names = {"x-upstream-script": "talk", "x-upstream-session": "talk"}
         given: Any = {"model": "gpt-5.1", "extra_headers": names}

@@ -156,7 +156,6 @@ def told(talk: Responses, *replies: dict[str, Any]) -> str:
 @pytest.mark.parametrize("broken", ["cut_after_events", "fail_after_events"])
 def test_a_stream_that_breaks_off_ends_with_an_error(tmp_path: Path, broken: str) -> None:
     with begun(tmp_path, stream=True) as (there, talk, page):
-        there.unbilled = "the provider bills a round that broke off before it had reported all of it"
         talk.human("what did the first one print?")
         rows = {"content": [say("It has rows. " * 9)], broken: 6}
         assert told(talk, {"content": [say("Let me see."), recall(page)]}, rows)

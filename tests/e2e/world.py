@@ -41,8 +41,6 @@ class World:
     agents: int = 0
     beside: set[str] = field(default_factory=set)
     """Labels of the agents that do not go through the proxy."""
-    unbilled: str = ""
-    """Why the ledger cannot show what the provider has asked for, if it cannot."""
 
     def agent(self, session: Session, *, plain: bool = False, retries: int = 2, **client: Any) -> Agent:
         """An agent behind the proxy, with the SDK or (`plain`) the standard library under it."""
@@ -101,11 +99,11 @@ class World:
 
 @contextmanager
 def world(
-    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), unbilled: str = "", **options: str
+    folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), billed: bool = False, **options: str
 ) -> Iterator[World]:
     """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock; `scripts` are
-    loaded behind it. At the end its ledger must show what the provider has asked for, unless `unbilled` says why it
-    cannot, or the proxy was killed: a booking is written some two seconds behind its response."""
+    loaded behind it. `billed`: at the end its ledger must show what the provider has asked for, unless the proxy
+    was killed: a booking is written some two seconds behind its response."""
     with ExitStack() as running:
         up = running.enter_context(Upstream(tls=True))
         redirect = f"127.0.0.1:{up.port}"
@@ -120,9 +118,9 @@ def world(
             folder=folder / "proxy",
             scripts=scripts,
         )
-        made = World(up, running.enter_context(proxy), mode, folder, unbilled=unbilled)
+        made = World(up, running.enter_context(proxy), mode, folder)
         yield made
-        if not made.unbilled and not proxy.killed:
+        if billed and not proxy.killed:
             bill.check(proxy, bill.asked(up.log, made.beside))
 
 
