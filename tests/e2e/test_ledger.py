@@ -120,7 +120,7 @@ def play(talk: Talk, idle: float) -> None:
     ids=["messages", "chat", "responses", "gemini"],
 )
 def test_every_api(tmp_path: Path, kind: type[Talk], idle: float) -> None:
-    with world(tmp_path) as there, beside(there) as other:
+    with world(tmp_path, mmu_policy="patient") as there, beside(there) as other:
         before = opened(there)
         for place in (there, other):
             play(kind(place, stream=True), idle)
