@@ -70,7 +70,7 @@ def check(there: World, before: dict[str, Any], billed: float, straight: float) 
 )
 def test_a_session_costs_what_the_provider_says(tmp_path: Path, seed: int, options: Any, ttl: str) -> None:
     session = build(seed, 60, **options)
-    with world(tmp_path) as there, Upstream(tls=True) as other:
+    with world(tmp_path, mmu_policy="patient") as there, Upstream(tls=True) as other:
         before = opened(there)
         managed = there.agent(session, plain=True, ttl=ttl)
         list(managed.play())
