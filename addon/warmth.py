@@ -8,18 +8,21 @@ requests have been seen for that long; before that nothing is known, and it may 
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
 
 from addon.keeper import Keeper, Memory
-from addon.mmu.evict import DEFAULT_TTL, SLACK
+from addon.mmu.evict import DEFAULT_TTL, gone_after
 from addon.mmu.outlook import Warmth
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Descent
 from addon.wire.conversation import Conversation
 from addon.wire.usage import Usage
+
+logger = logging.getLogger(__name__)
 
 SCOPE = "heads"
 MOST = 512
@@ -65,7 +68,7 @@ class Heads:
     def warmth(self, tenant: str, conversation: Conversation, now: float) -> Warmth:
         """What the provider has of a request's head."""
         since = self._since[tenant] = min(now, self._since.get(tenant, now))
-        gone = _gone(conversation)
+        gone = gone_after(conversation.ttl or DEFAULT_TTL)
         head = self._heads.get(_key(tenant, conversation))
         if head is None:
             return Warmth(0 if now - since > gone else None)
@@ -81,7 +84,7 @@ class Heads:
             return False
         key = _key(tenant, conversation)
         head = self._heads.get(key) or _Head()
-        warm = now - head.plain_at <= _gone(conversation)
+        warm = now - head.plain_at <= gone_after(conversation.ttl or DEFAULT_TTL)
         changed = tuple(a for a, s in plan.splices.items() if s.change in (Change.STUB, Change.TOOL))
         fresh = changed != head.anchors if changed else not head.plain_at
         if changed:
@@ -115,15 +118,11 @@ class Heads:
         self._written.setdefault(key, now)
 
 
-def _gone(conversation: Conversation) -> float:
-    ttl = conversation.ttl or DEFAULT_TTL
-    return ttl + max(SLACK, ttl / 8)
-
-
 def _head(fact: Any) -> _Head | None:
     try:
         return _Head(**{**fact, "anchors": tuple(fact["anchors"])})
     except (TypeError, KeyError):
+        logger.warning("mitmmu: what was known of a head of a prompt is damaged and is forgotten: %r", fact)
         return None
 
 

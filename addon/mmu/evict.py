@@ -123,10 +123,15 @@ def time_to_live(view: View) -> float | None:
     return None if view.state.get("cached") is False else DEFAULT_TTL
 
 
+def gone_after(ttl: float) -> float:
+    """Seconds after which a cache with this time to live has expired for certain."""
+    return ttl + max(SLACK, ttl / 8)
+
+
 def is_cold(line: Line, now: float) -> bool:
     """Whether the provider's cache of the prefix has expired, for every model and line that used it."""
     ttl = time_to_live(line.parent) if line.parent is not None else DEFAULT_TTL
-    return ttl is None or now - line.used_at > ttl + max(SLACK, ttl / 8)
+    return ttl is None or now - line.used_at > gone_after(ttl)
 
 
 def epoch(conversation: Conversation, line: Line, now: float, policy: Policy) -> Epoch | None:

@@ -44,7 +44,7 @@ from difflib import SequenceMatcher
 from enum import StrEnum
 from typing import Any
 
-from addon.mmu.evict import SLACK, time_to_live
+from addon.mmu.evict import gone_after, time_to_live
 from addon.mmu.plan import Plan
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter
@@ -323,7 +323,7 @@ def _kept(line: Line, now: float, ttl: float | None) -> bool:
     if line.parent is None or ttl is None:
         return False
     last = line.parent.last_at
-    return line.parent.state.get(REFRESHED, 0.0) > last and now - last > ttl + max(SLACK, ttl / 8)
+    return line.parent.state.get(REFRESHED, 0.0) > last and now - last > gone_after(ttl)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,6 @@ class Page:
     id: str
     text: str
     kind: str
-    """`result`, or `reasoning` for the raw JSON of a removed reasoning block."""
+    """`result`; `reasoning` or `schema` for the raw JSON of a removed reasoning block or of a tool."""
     label: str
     """What it was, for people: tool and main argument."""

@@ -238,7 +238,7 @@ def work(talk: Work, runs: int) -> None:
         talk.bash(n, output(n, 130))
 
 
-@pytest.mark.parametrize("ends", [""])
+@pytest.mark.parametrize("ends", ["kill", ""])
 def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> None:
     with world(tmp_path, billed=True) as there, beside(there) as other:
         now = taught(there)
@@ -250,7 +250,8 @@ def test_what_nobody_quotes_leaves_a_warm_cache(tmp_path: Path, ends: str) -> No
         seen = talk.seen()
         for n in found:
             assert seen[n].time - seen[n - 1].time < LIFE
-            assert seen[n].usage["cache_read_input_tokens"] >= seen[n - 1].usage["cache_read_input_tokens"]
+            # the head at least; more where the cut is near the end, which depends on how soon a saving was booked
+            assert seen[n].usage["cache_read_input_tokens"] > 5000
             changed = [
                 (before["content"][0]["content"], after["content"][0]["content"])
                 for before, after in zip(talk.said(seen[n - 1].body), talk.said(seen[n].body), strict=False)
