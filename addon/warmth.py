@@ -32,6 +32,8 @@ REFRESH = 60.0
 
 @dataclass(slots=True)
 class _Head:
+    since: float = 0.0
+    """When it was first sent, and so for how long the tenant's requests have been seen at least."""
     plain_at: float = 0.0
     """When it was last sent as the client has it, epoch seconds."""
     changed_at: float = 0.0
@@ -62,8 +64,7 @@ class Heads:
                 continue
             self._put(key, head)
             tenant = key.partition(" ")[0]
-            first = min(filter(None, (head.plain_at, head.changed_at)), default=0.0)
-            self._since[tenant] = min(self._since.get(tenant, first), first)
+            self._since[tenant] = min(self._since.get(tenant, head.since), head.since)
 
     def warmth(self, tenant: str, conversation: Conversation, now: float) -> Warmth:
         """What the provider has of a request's head."""
@@ -83,7 +84,7 @@ class Heads:
         if not conversation.tools:
             return False
         key = _key(tenant, conversation)
-        head = self._heads.get(key) or _Head()
+        head = self._heads.get(key) or _Head(since=now)
         warm = now - head.plain_at <= gone_after(conversation.ttl or DEFAULT_TTL)
         changed = tuple(a for a, s in plan.splices.items() if s.change in (Change.STUB, Change.TOOL))
         fresh = changed != head.anchors if changed else not head.plain_at
