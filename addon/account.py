@@ -10,7 +10,7 @@ from typing import Any
 from mitmproxy import http
 
 from addon import vocabulary
-from addon.call import Call
+from addon.call import Call, Passed
 from addon.keeper import Keeper, Memory
 from addon.mmu.books import Books
 from addon.mmu.ledger import STATE, Action, Entry, Scale, Weight, remembered, standing, weigh
@@ -159,20 +159,30 @@ class Accounts:
         """Book a request of which nothing was reported."""
         self._book(call, Entry())
 
+    def unknown(self, passed: Passed) -> None:
+        """The same of one that was forwarded as it came."""
+        self._enter(Booking(str(passed.day), "", passed.tenant, passed.project, _sums(Entry(), 1)))
+
+    async def passed(self, flow: http.HTTPFlow, passed: Passed, usage: Usage) -> None:
+        """Book a request that was forwarded as it came: it cost what it would have cost."""
+        price = await self.rates(flow, passed.model, passed.day)
+        entry = Entry(prompt=usage.prompt)
+        if price.known:
+            cost = price.cost(usage)
+            entry = Entry(cost, cost, usage.prompt, known=True)
+            self.metrics.add("mmu_billed_dollars_total", cost, model=passed.model)
+            self.metrics.add("mmu_untouched_dollars_total", cost, model=passed.model)
+        self.metrics.tokens(usage)
+        self._enter(Booking(str(passed.day), "", passed.tenant, passed.project, _sums(entry, 1)))
+
     def _book(self, call: Call, entry: Entry, *, requests: int = 1, day: date | None = None) -> None:
-        if not isinstance(self.keeper, Keeper):
-            return
-        sums: dict[str, float] = {
-            "requests": requests,
-            "unknown": 0 if entry.known else 1,
-            "prompt_tokens": entry.prompt,
-            "saved_tokens": entry.saved,
-            "billed": entry.billed,
-            "untouched": entry.untouched,
-            **{action.value: entry.by.get(action, 0.0) for action in Action},
-        }
+        day = day or _day(call)
         name = call.name
-        self.keeper.hierarchy.book(Booking(str(day or _day(call)), call.plan.view.id, name.tenant, name.project, sums))
+        self._enter(Booking(str(day), call.plan.view.id, name.tenant, name.project, _sums(entry, requests)))
+
+    def _enter(self, booking: Booking) -> None:
+        if isinstance(self.keeper, Keeper):
+            self.keeper.hierarchy.book(booking)
 
     def _remember(self, model: str) -> None:
         if not isinstance(self.keeper, Keeper):
@@ -219,6 +229,19 @@ class Accounts:
         scaled = {} if factor is None else {SCALE: round(factor, 2)}
         past = remembered(call.conversation, call.plan.line, usage, call.more, entry)
         return {CREDIT: round(credit, 6), **scaled, STATE: past}
+
+
+def _sums(entry: Entry, requests: int) -> dict[str, float]:
+    """An entry as the ledger's table has it."""
+    return {
+        "requests": requests,
+        "unknown": 0 if entry.known else 1,
+        "prompt_tokens": entry.prompt,
+        "saved_tokens": entry.saved,
+        "billed": entry.billed,
+        "untouched": entry.untouched,
+        **{action.value: entry.by.get(action, 0.0) for action in Action},
+    }
 
 
 def _day(call: Call) -> date:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from addon.keeper import Name
 from addon.mmu.breakpoints import Extent, Head
@@ -16,7 +17,25 @@ from addon.wire.usage import Usage
 
 
 class PassThrough(Exception):
-    """The request is forwarded as it came, for this reason."""
+    """The request is forwarded as it came, for this reason. `project`: the folder it is for, where that is known."""
+
+    def __init__(self, reason: str, project: str = "") -> None:
+        super().__init__(reason)
+        self.project = project
+
+
+@dataclass(slots=True)
+class Passed:
+    """A request under way that is forwarded as it came. Nothing of it is kept but what it costs."""
+
+    api: Api
+    tenant: str
+    project: str
+    model: str
+    """"" where its body cannot be read."""
+    day: date
+    usage: Usage | None = None
+    transformed: bool = False
 
 
 @dataclass(slots=True)

@@ -7,11 +7,11 @@ says so. The new body is built first and assigned last, because mitmproxy forwar
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
 import time
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from addon import carry_on, options, upgrade
 from addon.account import Accounts
-from addon.call import Call, PassThrough
+from addon.call import Call, Passed, PassThrough
 from addon.keepalive import Keepalive
 from addon.keeper import Keeper, Memory, tenant_key
 from addon.keyfile import site_token
@@ -54,6 +54,8 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a body above which it is not looked at; the provider's own limit."""
 SIGNED = "AWS4-HMAC-SHA256"
 """How the credential of a request begins that is signed with its body (AWS Signature Version 4)."""
+MODEL = re.compile(r"/models?/([^/:?]+)")
+"""Where a path names it."""
 OPEN_SECONDS = 5.0
 """How long the first requests wait for the store to open."""
 
@@ -71,7 +73,6 @@ class Mitmmu:
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
-        self._background: set[asyncio.Task[None]] = set()
 
     # -- life cycle
 
@@ -150,8 +151,8 @@ class Mitmmu:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
         if self.keepalive is not None:
             self.keepalive.stop()
-        if self._background:
-            await asyncio.wait(self._background, timeout=2)
+        if self.pager is not None:
+            await self.pager.behind.end(2)
         if self.hierarchy is not None:
             await self.hierarchy.close()
 
@@ -197,14 +198,16 @@ class Mitmmu:
         now = self._now(flow, self.settings)
         try:
             await self._manage(flow, api, self.settings, now)
-        except PassThrough as reason:
-            self._passed(flow, str(reason))
+        except PassThrough as passing:
+            self._passed(flow, str(passing))
+            self._watch(flow, api, now, passing.project)
         except asyncio.CancelledError:  # escaping a hook it would leave the flow hanging
             self._passed(flow, "cancelled")
         except Exception:
             self.metrics.add("mmu_failures_total", place="request")
             logger.exception("mitmmu: planning failed; the request passes untouched")
             self._passed(flow, "failure in mitmmu")
+            self._watch(flow, api, now, "")
 
     def _api(self, flow: http.HTTPFlow) -> Api | None:
         """The API that a flow speaks, None for one that is not an LLM call."""
@@ -273,7 +276,7 @@ class Mitmmu:
         if self.keepalive is not None and settings.keepalive:
             self.keepalive.asked(call, headers)
             if settings.header_clock:
-                self._later(self.keepalive.check(now))
+                self.pager.behind.add(self.keepalive.check(now))
         if not observing:
             headers["accept-encoding"] = "identity"  # so that the response can be read as it passes
         if call.rewritten:
@@ -298,6 +301,13 @@ class Mitmmu:
         flow.comment = f"mmu: passed through ({reason})"
         logger.info(flow.comment)
 
+    def _watch(self, flow: http.HTTPFlow, api: Api, now: float, project: str) -> None:
+        """See to it that what is passed through is on the books."""
+        if self.pager is not None:
+            day, path = datetime.fromtimestamp(now, UTC).date(), flow.request.path
+            tenant = self.pager.tenant(flow.request.headers, path)
+            flow.mmu = Passed(api, tenant, project, _model(flow), day)  # type: ignore[attr-defined]
+
     # -- response
 
     def next_layer(self, layer: NextLayer) -> None:
@@ -314,10 +324,13 @@ class Mitmmu:
             return
         kind = flow.response.headers.get("content-type", "")
         events = reader(kind)
-        call: Call | None = getattr(flow, "mmu", None)
-        if call is None or PARENT in flow.metadata:
+        call: Call | Passed | None = getattr(flow, "mmu", None)
+        if not isinstance(call, Call) or PARENT in flow.metadata:
             # Not to be held back until it has ended, whatever it is.
             flow.response.stream = flow.response.stream or events is not None
+            encoding = flow.response.headers.get("content-encoding", "identity")
+            if isinstance(call, Passed) and events is not None and encoding in READABLE:
+                flow.response.stream = Observer(call, self.metrics, events, gzipped=encoding == "gzip")
             return
         fine = flow.response.status_code == 200
         if events is not None or (fine and call.conversation.options.get("unframed")):
@@ -338,10 +351,13 @@ class Mitmmu:
                 flow.response.stream = Copy(call, self.metrics, gzipped=encoding == "gzip")
 
     async def response(self, flow: http.HTTPFlow) -> None:
-        call: Call | None = getattr(flow, "mmu", None)
+        call: Call | Passed | None = getattr(flow, "mmu", None)
         if call is None or flow.response is None or self.pager is None:
             return
         del flow.mmu  # type: ignore[attr-defined]
+        if isinstance(call, Passed):
+            self._bill(flow, call)
+            return
         self._learn(call)
         try:
             if call.rewritten and flow.response.status_code >= 400:
@@ -382,13 +398,37 @@ class Mitmmu:
         return Relay(call, way, flow.request.content or b"", self.pager, self.metrics)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        call: Call | None = getattr(flow, "mmu", None)
+        call: Call | Passed | None = getattr(flow, "mmu", None)
         if call is None:
             return
         del flow.mmu  # type: ignore[attr-defined]
+        if isinstance(call, Passed):
+            self._bill(flow, call)
+            return
         self._learn(call)
         if call.usage is not None:
             self._book(flow, call, call.usage)  # cut short, but what was heard was billed
+
+    def _bill(self, flow: http.HTTPFlow, passed: Passed) -> None:
+        """Book what was passed through, in full or as far as it came."""
+        assert self.accounts is not None
+        assert self.pager is not None
+        accounts, response = self.accounts, flow.response
+
+        async def book() -> None:
+            try:
+                if passed.usage is None and response is not None and response.status_code == 200:
+                    if response.raw_content:
+                        hear_whole(passed, response.headers.get("content-type", ""), response.content or b"")
+                    if passed.usage is None:
+                        accounts.unknown(passed)
+                if passed.usage is not None:
+                    await accounts.passed(flow, passed, passed.usage)
+            except Exception:
+                self.metrics.add("mmu_failures_total", place="books")
+                logger.exception("mitmmu: what a response reported could not be booked")
+
+        self.pager.behind.add(book())
 
     def _learn(self, call: Call) -> None:
         assert self.pager is not None
@@ -401,17 +441,17 @@ class Mitmmu:
                 self.metrics.add("mmu_failures_total", place="learn")
                 logger.exception("mitmmu: what a request shows could not be learned")
 
-        self._later(add())
+        self.pager.behind.add(add(), call.name.key)
 
     def _book(self, flow: http.HTTPFlow, call: Call, usage: Usage) -> None:
         assert self.accounts is not None
-        accounts = self.accounts
+        assert self.pager is not None
+        accounts, pager = self.accounts, self.pager
 
         async def book() -> None:
             try:
-                if self.pager is not None:
-                    self.pager.marks_brought(call, usage)
-                    self.pager.read(call, usage)
+                pager.marks_brought(call, usage)
+                pager.read(call, usage)
                 await accounts.heard(flow, call, usage)
                 if self.keepalive is not None and self.settings is not None and self.settings.keepalive:
                     self.keepalive.answered(flow, call, usage)
@@ -420,10 +460,16 @@ class Mitmmu:
                 logger.exception("mitmmu: what a response reported could not be booked")
             logger.info(flow.comment)
 
-        self._later(book())
+        pager.behind.add(book(), call.name.key)
 
-    def _later(self, work: Coroutine[None, None, None]) -> None:
-        """Do something off any request's path."""
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+
+def _model(flow: http.HTTPFlow) -> str:
+    """The model of a request that is not read further: what its body states, or else its path."""
+    try:
+        stated = json.loads(flow.request.content or b"").get("model")
+    except (ValueError, AttributeError, RecursionError):
+        stated = None
+    if isinstance(stated, str):
+        return stated
+    named = MODEL.search(flow.request.path)
+    return named[1] if named else ""

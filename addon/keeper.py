@@ -43,6 +43,11 @@ class Name:
     sub: bool = False
     """Whether another agent has handed the work on."""
 
+    @property
+    def key(self) -> str:
+        """Names the conversations that begin alike: their requests are planned one after the other."""
+        return self.tenant + self.opening
+
 
 def tenant(key: bytes, headers: Mapping[str, str], metadata: Any, session: str, path: str = "") -> str:
     """A keyed hash of who pays: the credential itself is never kept.

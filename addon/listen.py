@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from addon.call import Call
+from addon.call import Call, Passed
 from addon.watch.metrics import Metrics
 from addon.wire import eventstream, sse
 from addon.wire.apis import relaying
@@ -24,11 +24,11 @@ READABLE = ("identity", "gzip")
 class Observer:
     """Sees a streamed response go by, untouched."""
 
-    def __init__(self, call: Call, metrics: Metrics, reader: Reader, *, gzipped: bool) -> None:
+    def __init__(self, call: Call | Passed, metrics: Metrics, reader: Reader, *, gzipped: bool) -> None:
         self.call = call
         self.metrics = metrics
         self.reader = reader
-        way = relaying(call.api) if call.offered else None
+        way = relaying(call.api) if isinstance(call, Call) and call.offered else None
         self.speech = None if way is None else way.reply.listen()
         """What the model says, put together where it may call the recall tool."""
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
@@ -49,7 +49,7 @@ class Observer:
 class Copy:
     """Passes on, untouched, a response that comes in pieces but is not one of events, and hears it when it is whole."""
 
-    def __init__(self, call: Call, metrics: Metrics, *, gzipped: bool, limit: int = 1 << 24) -> None:
+    def __init__(self, call: Call | Passed, metrics: Metrics, *, gzipped: bool, limit: int = 1 << 24) -> None:
         self.call = call
         self.metrics = metrics
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
@@ -71,7 +71,7 @@ class Copy:
         return data or []
 
 
-def _hear(call: Call, event: sse.Event) -> None:
+def _hear(call: Call | Passed, event: sse.Event) -> None:
     call.usage = call.api.stream_usage(event.name, event.data, call.usage)
     call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)
 
@@ -89,7 +89,7 @@ def reader(content_type: str) -> Reader | None:
     return eventstream.Reader() if content_type.startswith(eventstream.TYPE) else None
 
 
-def hear_whole(call: Call, content_type: str, body: bytes) -> None:
+def hear_whole(call: Call | Passed, content_type: str, body: bytes) -> None:
     """A response that did not pass as a stream."""
     if (stream := reader(content_type)) is not None:
         for event in stream.feed(body):

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from addon.behind import Behind
 from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
 from addon.learning import learned
@@ -125,6 +126,7 @@ class Pager:
         """Hidden exchanges that the store did not take when they were made, by line."""
         self._heads = Heads()
         self.heads = Warm(keeper)
+        self.behind = Behind()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
@@ -148,7 +150,7 @@ class Pager:
         told = clients.told(headers, conversation)
         begun = any(message.role == "assistant" for message in conversation.messages)
         if told.purpose is Purpose.AUXILIARY and not begun:
-            raise PassThrough("auxiliary")
+            raise PassThrough("auxiliary", told.project)
         # The same words in another API are another line.
         spelled = "" if api is APIS[0] else f"{api.NAME}:"
         name = Name(
@@ -162,9 +164,11 @@ class Pager:
         )
         restores = relaying(api) is not None
         way = chosen(settings.recall, name.client, can_relay=can_relay and restores, restores=restores)
-        experience = await learned(self.keeper, name, STORE_SECONDS, self.metrics)
-        lock = self._locks.setdefault(name.tenant + name.opening, asyncio.Lock())
+        lock = self._locks.setdefault(name.key, asyncio.Lock())
         async with lock:
+            if not await self.behind.caught_up(name.key, STORE_SECONDS):
+                self.metrics.add("mmu_books_behind_total")
+            experience = await learned(self.keeper, name, STORE_SECONDS, self.metrics)
             # What stands beside a conversation repeats it: it is sent as the provider knows it, and no more is done.
             compacting = told.purpose in (Purpose.COMPACTION, Purpose.AUXILIARY)
             offer = offered(api, conversation, way)
@@ -174,6 +178,10 @@ class Pager:
                 api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, outlook
             )
             return await self._commit(request, relays=way is Recall.RELAY)
+
+    def tenant(self, headers: Mapping[str, str], path: str) -> str:
+        """Who pays for a request that is not read."""
+        return tenant(self._key, headers, None, "", path)
 
     def _of(self, api: Api) -> Readings:
         return self._readings.setdefault(api.NAME, Readings(api))

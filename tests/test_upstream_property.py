@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import cases
 from tests.upstream import responses_direct as responses
 from tests.upstream.direct import ask, request, result, text, user
 from tests.upstream.provider import Provider
@@ -31,7 +32,7 @@ def replies(draw: st.DrawFn) -> list[dict[str, Any]]:
 turns = st.lists(st.tuples(replies(), contents, words, st.booleans()), min_size=1, max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(turns, st.booleans())
 def test_a_conversation_that_only_grows_is_always_accepted(script: list[Any], bound: bool) -> None:
     provider = Provider()
@@ -52,7 +53,7 @@ def test_a_conversation_that_only_grows_is_always_accepted(script: list[Any], bo
     assert provider.invalid == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(turns, st.data())
 def test_with_signed_reasoning_behind_it_no_earlier_text_can_change(script: list[Any], data: st.DataObject) -> None:
     provider = Provider()
@@ -82,7 +83,7 @@ blocks = st.one_of(
 rounds = st.tuples(st.lists(blocks, max_size=4), contents, words, st.sampled_from(["all", "new", "bare"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(st.lists(rounds, min_size=1, max_size=6), st.booleans())
 def test_a_conversation_of_responses_that_only_grows_is_always_accepted(script: list[Any], summary: bool) -> None:
     provider = Provider()

@@ -136,7 +136,7 @@ OWN = '["gpt-4*"]\ninput = 200\noutput = 800\nread = 50\n'
 def test_prices_of_ones_own(tmp_path: Path) -> None:
     prices = tmp_path / "mine.toml"
     prices.write_text(OWN)
-    with world(tmp_path, mmu_prices=str(prices)) as there:
+    with world(tmp_path, billed=False, mmu_prices=str(prices)) as there:
         talk = Chat(there, stream=False)
         talk.ask([say("Hello.")])
         [sums] = ledger(there, "day")
@@ -145,7 +145,7 @@ def test_prices_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_reports_nothing_is_booked_as_unknown(tmp_path: Path) -> None:
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=False) as there:
         talk = Chat(there, stream=True)
         talk.replies = [{"content": [say("Hello.")]}]
         headers = {"x-upstream-script": "talk"}

@@ -15,12 +15,13 @@ from addon.mmu.page import NAME
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change
 from addon.recall.offer import offer
+from tests.effort import cases
 from tests.mmu.play import FREE, Play
 from tests.mmu.sessions import COMMANDS, LONGED, MOVES, PATHS, Call, Move
 from tests.mmu.spellings import Chat, Messages
 
 CACHED, UNCACHED = "gpt-4o", "llama-4"
-FEW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def chat(style: int, *, caching: bool = True, **more: Any) -> Play:
@@ -36,7 +37,7 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, cach
         event(change.value)
 
 
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=cases(150))
 @given(LONGED, st.integers(0, 7), st.booleans(), st.booleans())
 def test_sessions_with_hidden_recalls_keep_every_invariant(
     moves: list[Move], style: int, caching: bool, think: bool
@@ -47,7 +48,7 @@ def test_sessions_with_hidden_recalls_keep_every_invariant(
     event(f"{bool(play.hidden and play.carried)}")
 
 
-@settings(FEW, max_examples=50)
+@settings(FEW, max_examples=cases(50))
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
     chat(style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
@@ -101,7 +102,7 @@ def told_alike(move: Move) -> Move:
     return replace(move, calls=calls, event="" if move.event in ("aside", "edit", "rewind") else move.event)
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=cases(100))
 @given(MOVES.map(lambda moves: [told_alike(move) for move in moves]), st.booleans())
 def test_the_same_session_is_decided_alike_in_either_api(moves: list[Move], caching: bool) -> None:
     alike(moves, caching=caching)

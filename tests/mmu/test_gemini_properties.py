@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from addon.mmu.evict import Policy
 from addon.mmu.page import NAME
 from addon.mmu.view import Change
+from tests.effort import cases
 from tests.mmu.gemini_spelling import Gemini
 from tests.mmu.play import Play
 from tests.mmu.sessions import LONGED, MOVES, Call, Move
@@ -27,7 +28,7 @@ def gemini(style: int, *, caching: bool = True, model: str = "", **more: Any) ->
     return Play(model, style, caching=caching, spelling=Gemini(model=model), **more)
 
 
-@settings(FEW, max_examples=120)
+@settings(FEW, max_examples=cases(120))
 @given(MOVES, st.integers(0, 7), st.sampled_from([CACHED, UNCACHED, THIRD]))
 def test_every_session_keeps_every_invariant(moves: list[Move], style: int, model: str) -> None:
     play = gemini(style, caching=model != UNCACHED, model=model)
@@ -36,7 +37,7 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, mode
         event(change.value)
 
 
-@settings(FEW, max_examples=80)
+@settings(FEW, max_examples=cases(80))
 @given(LONGED, st.integers(0, 7), st.sampled_from([CACHED, UNCACHED, THIRD]), st.booleans())
 def test_sessions_with_hidden_recalls_keep_every_invariant(
     moves: list[Move], style: int, model: str, think: bool
@@ -47,7 +48,7 @@ def test_sessions_with_hidden_recalls_keep_every_invariant(
     event(f"{bool(play.hidden and play.carried)}")
 
 
-@settings(FEW, max_examples=50)
+@settings(FEW, max_examples=cases(50))
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
     gemini(style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
@@ -80,7 +81,7 @@ def told_alike(move: Move) -> Move:
     return replace(move, calls=calls, event="" if move.event in ("aside", "edit", "rewind") else move.event)
 
 
-@settings(FEW, max_examples=60)
+@settings(FEW, max_examples=cases(60))
 @given(MOVES.map(lambda moves: [told_alike(move) for move in moves]), st.booleans())
 def test_the_same_session_is_decided_alike_in_either_api(moves: list[Move], caching: bool) -> None:
     alike(moves, caching=caching, make=gemini)

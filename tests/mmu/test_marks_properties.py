@@ -13,10 +13,11 @@ from addon.wire import anthropic, rules
 from addon.wire.anthropic_marks import count, place, unasked
 from addon.wire.conversation import Conversation
 from addon.wire.scan import splice
+from tests.effort import cases
 from tests.mmu.play import BOUND, FREE, Play, meaning
 from tests.mmu.sessions import MOVES, Call, Move
 
-FEW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Marked(Play):

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from addon.mmu.evict import Policy
 from addon.mmu.view import Change, Splice, View
+from tests.effort import cases
 from tests.mmu.play import BOUND, FREE, Play, through_the_store
 from tests.mmu.sessions import COMMANDS, LONGED, MOVES, PATHS, Call, Move
 
-FEW = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=cases(500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @FEW
@@ -29,7 +30,7 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, mode
         event("hides")
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=cases(100))
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
     Play(FREE, style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
@@ -41,7 +42,7 @@ START = [Move(2.0, True, "I look.", calls, "", "") for calls in ((READ,), (READ,
 COLD = Move(400.0, True, "Done.", (), "go on", "")
 
 
-@settings(FEW, max_examples=300)
+@settings(FEW, max_examples=cases(300))
 @given(LONGED, st.integers(0, 7), st.sampled_from([BOUND, FREE]), st.booleans(), st.booleans())
 def test_sessions_with_hidden_recalls_keep_every_invariant(
     moves: list[Move], style: int, model: str, caching: bool, think: bool

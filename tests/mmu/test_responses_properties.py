@@ -13,6 +13,7 @@ from addon.mmu.evict import Policy
 from addon.mmu.page import NAME
 from addon.mmu.view import Change, page_table
 from addon.wire.conversation import Kind
+from tests.effort import cases
 from tests.mmu.play import Play
 from tests.mmu.responses_spelling import FREE, TIMED, Responses
 from tests.mmu.sessions import LONGED, MOVES, Move
@@ -38,7 +39,7 @@ def test_every_session_keeps_every_invariant(moves: list[Move], style: int, cach
         event(change.value)
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=cases(100))
 @given(MOVES, st.integers(0, TIMED - 1))
 def test_no_reasoning_is_lost_where_it_is_bound_to_what_stands_before_it(moves: list[Move], style: int) -> None:
     """What the provider says that it dropped, it drops for what the client did to its history."""
@@ -50,7 +51,7 @@ def test_no_reasoning_is_lost_where_it_is_bound_to_what_stands_before_it(moves: 
         event(change.value)
 
 
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=cases(150))
 @given(LONGED, st.integers(0, 7), st.booleans(), st.booleans())
 def test_sessions_with_hidden_recalls_keep_every_invariant(
     moves: list[Move], style: int, caching: bool, think: bool
@@ -61,7 +62,7 @@ def test_sessions_with_hidden_recalls_keep_every_invariant(
     event(f"{bool(play.hidden and play.carried)}")
 
 
-@settings(FEW, max_examples=50)
+@settings(FEW, max_examples=cases(50))
 @given(MOVES, st.integers(0, 7))
 def test_the_published_age_rule_loses_nothing_either(moves: list[Move], style: int) -> None:
     responses(style, policy=Policy(name="fifo", fifo_age=1, fifo_bytes=100)).play(moves)
@@ -100,13 +101,13 @@ def same_messages(one: Play, other: Play) -> bool:
     return counted(one) == counted(other)
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=cases(100))
 @given(MOVES.map(lambda moves: [told_alike(move) for move in moves]), st.booleans())
 def test_the_same_session_is_decided_alike_in_messages(moves: list[Move], caching: bool) -> None:
     alike(moves, caching=caching, make=responses)
 
 
-@settings(FEW, max_examples=100)
+@settings(FEW, max_examples=cases(100))
 @given(MOVES.map(lambda moves: [told_alike(move) for move in moves]), st.booleans())
 def test_messages_and_their_ages_are_those_of_chat_completions(moves: list[Move], caching: bool) -> None:
     one, other = chat_play(0, caching=caching), responses(0, caching=caching)

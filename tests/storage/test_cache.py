@@ -14,6 +14,7 @@ from storage import engine, rows, schema
 from storage.cold import Cold
 from storage.records import Outcome, Stored
 from storage.tiers import Hierarchy
+from tests.effort import cases
 
 from .make import batch, conversation, opened, splice, url
 
@@ -116,7 +117,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(steps, st.sampled_from([0, 4000, 1_000_000]))
 def test_a_cached_answer_is_what_the_database_says(steps: list[tuple[str, str, str, int, int]], budget: int) -> None:
     """Over any course of lookups and batches; after another process wrote, from the first stale batch on."""

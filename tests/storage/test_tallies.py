@@ -17,6 +17,7 @@ from storage import rows as statements
 from storage import tallies
 from storage.tallies import BOUND, SCOPES, TOTAL, Snapshots, faded
 from storage.tiers import Hierarchy
+from tests.effort import cases
 
 from .make import PYTHON, ROOT, locked, opened, rows, url
 
@@ -54,7 +55,7 @@ async def test_what_was_added_is_told_before_it_is_written_and_after(tmp_path: P
 amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 50).map(float), max_size=3)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.uuids(), st.lists(st.tuples(st.integers(0, 1), amounts), max_size=12))
 def test_whoever_adds_it_sums_up(tmp_path: Path, scope: UUID, additions: list[tuple[int, Mapping[str, float]]]) -> None:
     async def run() -> dict[str, float]:

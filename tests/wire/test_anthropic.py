@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from addon.wire import anthropic, apis
 from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.scan import Malformed
+from tests.effort import cases
 from tests.mmu.sessions import spell
 
 
@@ -201,7 +202,7 @@ junk = st.recursive(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=cases(1000), deadline=None)
 @given(st.dictionaries(st.sampled_from(["messages", "system", "tools", "model", "stream", "cache_control"]), junk))
 def test_any_json_is_read_or_malformed(body: dict[str, Any]) -> None:
     try:
@@ -211,7 +212,7 @@ def test_any_json_is_read_or_malformed(body: dict[str, Any]) -> None:
     assert read.text.encode() == spell(body, 0)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(
     st.lists(st.text(max_size=6), min_size=1, max_size=8),
     st.lists(st.text(max_size=6), min_size=1, max_size=8),

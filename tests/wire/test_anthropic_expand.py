@@ -16,13 +16,14 @@ from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
 from addon.wire.reply import Call
 from addon.wire.rules import BREAKPOINTS
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.upstream.direct import TOOL, text, user
 from tests.upstream.direct import result as tool_result
 from tests.upstream.provider import MESSAGES, Provider
 from tests.wire.replies import Block, Reply, conversations, is_blank, is_hidden
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 EPHEMERAL = {"type": "ephemeral"}
 PAGE = 'The page.\u2028 "ä" \\'
 

@@ -17,6 +17,7 @@ from addon.wire import sse
 from addon.wire.anthropic import usage as read_usage
 from addon.wire.anthropic_reply import PING, Joiner, Speech, error_event, failure, joined
 from tests.agent.transport import assemble
+from tests.effort import cases
 from tests.wire.replies import (
     CUTS,
     HIDDEN,
@@ -31,7 +32,7 @@ from tests.wire.replies import (
     pieces,
 )
 
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CLOSING = ("message_delta", "message_stop")
 
 
@@ -245,7 +246,7 @@ def test_what_was_streamed_is_what_was_said(replies: list[Reply], style: Style, 
         assert behind == [*without, *calls[:1]]
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=cases(60))
 @given(conversations(3), STYLES, CUTS)
 def test_the_vendors_library_reads_it(replies: list[Reply], style: Style, cuts: list[int]) -> None:
     out, _ = run(replies, style, cuts)

@@ -14,6 +14,7 @@ from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.retention import DAY, HOUR
 from addon.wire.scan import Malformed
 from addon.wire.usage import Usage
+from tests.effort import cases
 from tests.mmu.sessions import spell
 
 
@@ -322,7 +323,7 @@ def test_paths_of_the_api() -> None:
     assert not any(map(chat.is_call, ("/v1/messages", "/v1/chat/completions/abc", "/v1/completions", "/v1/responses")))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(
     st.lists(st.text(max_size=6), min_size=1, max_size=6),
     st.lists(st.text(max_size=6), min_size=1, max_size=6),

@@ -17,13 +17,14 @@ from addon.wire.chat_speech import Speech
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
 from addon.wire.reply import Call
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.upstream.chat import PATH
 from tests.upstream.provider import Provider
 from tests.wire.chat_replies import build, call, calls, conversations, is_hidden, said
 from tests.wire.replies import HIDDEN, Reply
 
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAGE = 'The page.\u2028 "ä" \\'
 COST = {"prompt_tokens": 10, "completion_tokens": 5}
 NAMES = ("Read", "mmu", "mmu_recaller", "x", HIDDEN)

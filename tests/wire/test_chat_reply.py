@@ -15,6 +15,7 @@ from addon.wire import chat_blocks, sse
 from addon.wire.chat import usage as read_usage
 from addon.wire.chat_reply import PING, Joiner, error_event, failure, joined
 from addon.wire.chat_speech import Speech
+from tests.effort import cases
 from tests.wire.chat_replies import (
     HOW,
     ORTHODOX,
@@ -35,7 +36,7 @@ from tests.wire.chat_replies import (
 )
 from tests.wire.replies import CUTS, HIDDEN, Reply, cut
 
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COST = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
@@ -118,7 +119,7 @@ def test_whole_completions_are_joined_as_the_vendors_library_joins_chunks(
         assert streamed["usage"] == expected
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=cases(60))
 @given(conversations(), ORTHODOX, CUTS)
 def test_nothing_that_may_be_seen_is_held_back(replies: list[Reply], server: Server, cuts: list[int]) -> None:
     """Chunk by chunk, what is out is what the client may have."""
@@ -246,7 +247,7 @@ def test_what_was_streamed_is_what_was_said(replies: list[Reply], server: Server
         assert [id for id in behind if id] == [each["id"] for each in [*made[1:], *made[:1]]]
 
 
-@settings(MANY, max_examples=40)
+@settings(MANY, max_examples=cases(40))
 @given(conversations(3), ORTHODOX, CUTS)
 def test_the_vendors_library_reads_it(replies: list[Reply], server: Server, cuts: list[int]) -> None:
     out, _ = run(replies, server, cuts)
@@ -471,7 +472,7 @@ def test_every_way_of_sending_calls_is_known() -> None:
         assert spoken(gathered(out)["tool_calls"]) == [("r", "Read", '{"a": 1}')]
 
 
-@settings(MANY, max_examples=20)
+@settings(MANY, max_examples=cases(20))
 @given(USAGE)
 def test_usage_of_one_round_is_the_servers(usage: dict[str, Any]) -> None:
     assert joined([build(0, "x", [], usage)], HIDDEN)["usage"] == usage

@@ -20,6 +20,7 @@ from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.retention import HOUR
 from addon.wire.scan import Elsewhere, Malformed
 from addon.wire.usage import Usage
+from tests.effort import cases
 from tests.mmu.sessions import spell
 
 PATH = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
@@ -512,7 +513,7 @@ CONTENTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 @given(CONTENTS, CONTENTS, st.integers(0, 6), st.integers(0, 6), st.integers(0, 3))
 def test_reading_again_gives_what_reading_anew_gives(
     first: list[Any], second: list[Any], shared: int, skipped: int, style: int

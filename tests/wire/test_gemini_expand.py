@@ -17,11 +17,12 @@ from addon.wire.exchange import Exchange
 from addon.wire.gemini_expand import SAYS_MUCH, carried_on, expand, result, says_much
 from addon.wire.gemini_speech import Speech
 from addon.wire.reply import Call
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.wire.gemini_replies import build, call, calls, conversations, is_hidden, parts, run_together
 from tests.wire.replies import HIDDEN, Reply
 
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAGE = 'The page.\u2028 "ä" \\'
 COST = {"promptTokenCount": 10, "candidatesTokenCount": 5}
 BEGIN = [{"role": "user", "parts": [{"text": "begin ä"}]}]

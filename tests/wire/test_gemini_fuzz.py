@@ -8,6 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from addon.wire import gemini
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.wire.damage import damaged, read_or_refused
 
@@ -51,7 +52,7 @@ KEYS = [
 PATH = "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse"
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=cases(1500), deadline=None)
 @given(damaged(BODY, KEYS), st.booleans(), st.integers(0, 3))
 def test_a_damaged_body_is_read_to_the_byte_or_malformed(body: dict[str, Any], wrapped: bool, style: int) -> None:
     made = {"model": "gemini-2.5-pro", "request": body} if wrapped else body
@@ -62,7 +63,7 @@ def test_a_damaged_body_is_read_to_the_byte_or_malformed(body: dict[str, Any], w
     event("read" if read_or_refused(gemini, raw, PATH) else "malformed")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(st.integers(0, 1500), st.integers(0, 12), st.binary(max_size=6), st.integers(0, 3))
 def test_damaged_bytes_are_read_to_the_byte_or_malformed(at: int, cut: int, put: bytes, style: int) -> None:
     raw = spell(BODY, style)

@@ -17,6 +17,7 @@ from addon.wire import sse
 from addon.wire.gemini import usage as read_usage
 from addon.wire.gemini_reply import PING, Joiner, error_event, failure, joined
 from addon.wire.gemini_speech import Speech
+from tests.effort import cases
 from tests.wire.gemini_replies import (
     SERVERS,
     USAGE,
@@ -35,7 +36,7 @@ from tests.wire.gemini_replies import (
 )
 from tests.wire.replies import CUTS, HIDDEN, Reply, cut
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COST = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
 
 
@@ -95,7 +96,7 @@ def test_whole_answers_are_joined_alike(replies: list[Reply], wrapped: bool) -> 
     assert inner["candidates"][0]["finishReason"] == "STOP"
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=cases(60))
 @given(conversations(), SERVERS)
 def test_nothing_that_may_be_seen_is_held_back(replies: list[Reply], server: Server) -> None:
     """Chunk by chunk, what is out is what the client may have."""
@@ -227,7 +228,7 @@ def sdk(answer: bytes, cuts: list[int]) -> genai.Client:
     return genai.Client(api_key="k", http_options=options)
 
 
-@settings(MANY, max_examples=40)
+@settings(MANY, max_examples=cases(40))
 @given(conversations(3), SERVERS, CUTS, st.sampled_from(["\n", "\r\n"]))
 def test_the_vendors_library_reads_it(replies: list[Reply], server: Server, cuts: list[int], newline: str) -> None:
     # Some of its releases take U+2028 in the JSON for the end of a line, so such a server must spell it as an escape.
@@ -331,7 +332,7 @@ def test_what_a_failed_request_becomes() -> None:
         assert json.loads(failure(body, status))["error"]["status"] == kind
 
 
-@settings(MANY, max_examples=20)
+@settings(MANY, max_examples=cases(20))
 @given(USAGE)
 def test_usage_of_one_round_is_the_servers(usage: dict[str, Any]) -> None:
     assert joined([build(0, [{"text": "x"}], usage)], HIDDEN)["usageMetadata"] == usage

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from addon.wire import chat, responses
 from addon.wire.api import Api
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.upstream.direct import text
 from tests.wire.damage import damaged, read_or_refused
@@ -69,7 +70,7 @@ KEYS = [
 
 
 @each_api
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=cases(1500), deadline=None)
 @given(st.data(), st.integers(0, 3))
 def test_a_damaged_body_is_read_to_the_byte_or_malformed(
     api: Api, whole: dict[str, Any], data: st.DataObject, style: int
@@ -83,7 +84,7 @@ def test_a_damaged_body_is_read_to_the_byte_or_malformed(
 
 
 @each_api
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(st.integers(0, 2500), st.integers(0, 12), st.binary(max_size=6), st.integers(0, 3))
 def test_damaged_bytes_are_read_to_the_byte_or_malformed(
     api: Api, whole: dict[str, Any], at: int, cut: int, put: bytes, style: int

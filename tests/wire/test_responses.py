@@ -14,6 +14,7 @@ from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.retention import DAY, HOUR
 from addon.wire.scan import Elsewhere, Malformed
 from addon.wire.usage import Usage
+from tests.effort import cases
 from tests.mmu.sessions import spell
 
 
@@ -517,7 +518,7 @@ ITEMS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(
     st.lists(ITEMS, max_size=8), st.lists(ITEMS, max_size=4), st.integers(0, 8), st.integers(0, 8), st.integers(0, 3)
 )

@@ -15,6 +15,7 @@ from addon.wire.exchange import Exchange
 from addon.wire.reply import Call
 from addon.wire.responses_expand import SAYS_MUCH, carried_on, expand, result, says_much
 from addon.wire.responses_reply import whole
+from tests.effort import cases
 from tests.mmu.sessions import spell
 from tests.upstream.provider import Provider
 from tests.upstream.responses import PATH
@@ -33,7 +34,7 @@ from tests.wire.responses_replies import (
     usage,
 )
 
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PAGE = 'The page.\u2028 "ä" \\'
 COST = usage(1, 2, 3, 4)
 BEGIN: list[Item] = [{"role": "user", "content": "begin ä"}]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from addon.wire import sse
 from addon.wire.responses import usage as read_usage
 from addon.wire.responses_reply import PING, Joiner, failure, joined, listen, whole
+from tests.effort import cases
 from tests.upstream import responses_message
 from tests.wire.replies import CUTS, HIDDEN, STYLES, Reply, Style, cut
 from tests.wire.replies import event as spelled_event
@@ -31,7 +32,7 @@ from tests.wire.responses_replies import (
     usage,
 )
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=cases(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COST = usage(1, 2, 3, 4)
 
 
@@ -108,7 +109,7 @@ def test_whole_responses_are_joined_alike(replies: list[Reply]) -> None:
     assert {**made, "output": 0, "usage": 0} == {**replies[-1], "output": 0, "usage": 0}
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=cases(60))
 @given(conversations(), STYLES)
 def test_nothing_that_may_be_seen_is_held_back(replies: list[Reply], style: Style) -> None:
     joiner = Joiner(HIDDEN)
@@ -140,7 +141,7 @@ def test_without_a_hidden_call_every_byte_is_the_servers(
     assert out + joiner.finish() + joiner.rest() == b"".join(sent)
 
 
-@settings(MANY, max_examples=60)
+@settings(MANY, max_examples=cases(60))
 @given(conversations(), STYLES)
 def test_what_was_hidden_can_be_shown_after_all(replies: list[Reply], style: Style) -> None:
     replies = [*replies[:-1], build(9, [message("So."), call(number=90), call("Read", 91)], COST)]
@@ -220,7 +221,7 @@ def read_by_the_library(out: bytes, cuts: list[int]) -> tuple[list[str], Any]:
         return kinds, read.get_final_response() if kinds[-1] == "response.completed" else None
 
 
-@settings(MANY, max_examples=40)
+@settings(MANY, max_examples=cases(40))
 @given(conversations(3), CUTS)
 def test_the_vendors_library_reads_it(replies: list[Reply], cuts: list[int]) -> None:
     _, done = read_by_the_library(PING + run(replies, Style(), [])[0], cuts)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from addon.wire.scan import SPELLINGS, Malformed, document, fields, items, spelling, splice, value
+from tests.effort import cases
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,7 +37,7 @@ def walk(text: str, at: int) -> tuple[Any, int]:
     return value(text, at)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=cases(500), deadline=None)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "ä"]), values), writers)
 def test_walking_reads_what_json_reads_and_spans_hold_the_values(body: dict[str, Any], how: dict[str, Any]) -> None:
     try:
@@ -92,7 +93,7 @@ def test_splice_replaces_in_any_order_and_keeps_the_rest() -> None:
         splice("abcdef", [(1, 4, "x"), (3, 5, "y")])
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(st.text(st.characters(codec="utf-8")), st.sampled_from(sorted(SPELLINGS)))
 def test_a_literal_is_rebuilt_from_its_text_and_spelling(text: str, name: str) -> None:
     literal = SPELLINGS[name](text)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from addon.wire.anthropic import stream_usage
 from addon.wire.sse import Event, Reader, Splitter
 from addon.wire.usage import Usage
+from tests.effort import cases
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"))
 
 
-@settings(max_examples=500)
+@settings(max_examples=cases(500))
 @given(
     st.lists(st.tuples(words.filter(lambda w: not w.startswith(" ")), words), max_size=6),
     st.sampled_from(["\n", "\r\n"]),
