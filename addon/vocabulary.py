@@ -10,6 +10,7 @@ import base64
 import gzip
 import logging
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 
 from addon.mmu.tokens import estimate
@@ -27,6 +28,7 @@ _PATTERN = "|".join(
 )  # fmt: skip
 
 
+@cache
 def load() -> Callable[[str], int]:
     """The token count of a text by o200k_base. Takes about 0.3 s; call it in a thread. Falls back to the estimator."""
     try:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from addon.wire.usage import Usage
@@ -115,6 +116,7 @@ type Listed = Callable[[str, str, date], Mapping[str, Any] | None]
 `write_hour`, `output`, each a number, None, or a list of (tokens above which it counts, number) that begins at 0."""
 
 
+@cache
 def library() -> Listed:
     """The table of `genai-prices`. Importing it takes a few tenths of a second."""
     from genai_prices.data_snapshot import get_snapshot

@@ -54,7 +54,7 @@ def test_a_locked_store_costs_savings_and_nothing_else(tmp_path: Path) -> None:
 def test_a_store_that_is_gone_after_a_restart(tmp_path: Path) -> None:
     """A database that is no database: requests go through untouched, or the proxy says why it will not start."""
     session = build(1, 30)
-    with world(tmp_path) as there:
+    with world(tmp_path, billed=False) as there:
         agent = there.agent(session)
         for exchange in agent.play():
             if exchange.number == 20:

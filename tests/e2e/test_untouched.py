@@ -157,7 +157,7 @@ def test_the_body_a_client_builds_is_what_a_provider_accepts(there: World) -> No
 @pytest.mark.parametrize(("hosts", "managed"), [("127.0.0.1", 1), ("gateway.example.com", 0)])
 def test_a_host_is_managed_when_the_user_names_it(tmp_path: Path, hosts: str, managed: int) -> None:
     body = json.dumps({"model": "claude-opus-4-8", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
-    with world(tmp_path, mmu_hosts=hosts) as there:
+    with world(tmp_path, billed=bool(managed), mmu_hosts=hosts) as there:
         roots = there.proxy.ca_file if managed else there.up.ca_file
         tls = ssl.create_default_context(cafile=str(roots))
         connection = http.client.HTTPSConnection("127.0.0.1", there.proxy.port, timeout=20, context=tls)

@@ -102,8 +102,8 @@ def world(
     folder: Path, mode: Mode = "regular", *, scripts: Sequence[Path] = (), billed: bool = True, **options: str
 ) -> Iterator[World]:
     """Brings a world up and takes it down again. `options` are mitmmu's, on top of the replay clock; `scripts` are
-    loaded behind it. `billed`: at the end its ledger must show what the provider has asked for, unless the proxy
-    was killed: a booking is written some two seconds behind its response."""
+    loaded behind it. Its ledger must show what the provider has asked for, unless it keeps no books, or was killed:
+    a booking is written some two seconds behind its response. `billed` is False where nobody can know the bill."""
     with ExitStack() as running:
         up = running.enter_context(Upstream(tls=True))
         redirect = f"127.0.0.1:{up.port}"
@@ -117,12 +117,13 @@ def world(
             redirect_to="" if other else redirect,
             folder=folder / "proxy",
             scripts=scripts,
+            forked=True,
         )
         made = World(up, running.enter_context(proxy), mode, folder)
         yield made
         keeps_books = options.get("mmu_mode", "auto") == "auto"
-        if billed and keeps_books and not proxy.killed:
-            bill.check(proxy, bill.asked(up.log, made.beside))
+        if billed and keeps_books and proxy.running and not proxy.killed:
+            bill.check(proxy, up.log, made.beside)
 
 
 def texts(exchanges: list[Exchange]) -> list[str]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.harness.forked import Forked
+
 HERE = Path(__file__).resolve().parent
 ADDON = HERE.parent.parent / "addon" / "mitmmu.py"
 SITE = "mitmmu.local"
@@ -37,7 +39,8 @@ class Mitmdump:
     its port is then `port`, and the proxy's own pages are reached through a second, regular listener `site_port`.
     `through`: the URL of another proxy that everything goes through.
     `redirect_to`: HOST:PORT that the providers' names lead to. `addon`: None for a bare mitmdump.
-    `folder`: where state and log lie; a temporary one, removed at the end, when None.
+    `folder`: where state and log lie; a temporary one, removed at the end, when None. `forked`: it begins where all is
+    imported already, in a third of the time.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Mitmdump:
         addon: Path | None = ADDON,
         folder: Path | None = None,
         scripts: Sequence[Path] = (),
+        forked: bool = False,
     ) -> None:
         self._own_folder = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="mitmdump-"))
@@ -58,7 +62,8 @@ class Mitmdump:
         self.site_port = other if target else self.port
         self.addon = addon
         self._log, self._ready = self.folder / "mitmdump.log", self.folder / "ready"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._forked = forked
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self.killed = False
         """Whether it was ever ended without a flush, so that what it had not written yet is lost."""
         values = {
@@ -87,6 +92,10 @@ class Mitmdump:
         return self.confdir / "mitmproxy-ca-cert.pem"
 
     @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         if self._process is None:
             raise RuntimeError("the proxy is not running")
@@ -113,10 +122,7 @@ class Mitmdump:
         Raises NotReady."""
         self._ready.unlink(missing_ok=True)
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
-            )
+        self._process = self._begun()
         deadline = time.monotonic() + PATIENCE
         while not self._is_ready(healthy):
             status = self._process.poll()
@@ -125,6 +131,14 @@ class Mitmdump:
                 why = "took too long to start" if status is None else f"left with status {status}"
                 raise NotReady(f"mitmdump {why}:\n{self.log_text()[-3000:]}", status)
             time.sleep(0.05)
+
+    def _begun(self) -> subprocess.Popen[bytes] | Forked:
+        if self._forked:
+            return Forked(self._command, self.folder, self._log)
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder
+            )
 
     def kill(self) -> None:
         """SIGKILL: no goodbye, no flush."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.upstream import message
+from tests.upstream.log import Record
 from tests.upstream.script import Reply
 
 BYTES_PER_TOKEN = 3.5
@@ -30,6 +31,8 @@ class Answer:
     """The event that ends a stream which fails in its middle."""
     id_header: str = "request-id"
     stream_type: str = "text/event-stream; charset=utf-8"
+    record: Record | None = None
+    """Of the request that is answered."""
 
 
 class Refused(Exception):

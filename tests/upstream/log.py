@@ -50,6 +50,8 @@ class Record:
     turn: int = 0
     usage: dict[str, Any] = field(default_factory=no_usage)
     dollars: float = 0.0
+    whole: bool = False
+    """Whether all of the answer was sent to somebody, who was told what it costs."""
     prefix_kept: float | None = None
     dropped: list[str] = field(default_factory=list)
     content: list[dict[str, Any]] | None = field(default=None, repr=False)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.upstream import chat, chat_message, gemini, message, responses, validity
@@ -160,7 +160,7 @@ class Provider:
                     record.violation = str(refused)
                 answer = _error(record, refused.status, str(refused), request_id)
             record.status = answer.status
-            return answer
+            return replace(answer, record=record)
 
     def _keep(self, record: Record, raw: bytes) -> None:
         record.kept = raw

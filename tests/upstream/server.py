@@ -157,6 +157,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[: len(data) // 2])
             raise Cut
         self.wfile.write(data)
+        self._told(answer)
 
     def _stream(self, answer: Answer) -> None:
         self.send_response(200)
@@ -173,13 +174,20 @@ class Handler(BaseHTTPRequestHandler):
                 raise Cut
             if sent == reply.get("fail_after_events"):
                 self._chunk(answer.failure)
-                break
+                self.wfile.write(b"0\r\n\r\n")
+                return
             if stall and sent == stall.get("after_events", 0):
                 self._stall(stall)
             if reply.get("delay_ms"):
                 time.sleep(reply["delay_ms"] / 1000)
             self._chunk(event)
         self.wfile.write(b"0\r\n\r\n")
+        self._told(answer)
+
+    def _told(self, answer: Answer | None) -> None:
+        """All of it was sent; after a stall there may be nobody left who reads it."""
+        if answer is not None and answer.record is not None:
+            answer.record.whole = "stall" not in answer.reply
 
     def _stall(self, stall: dict[str, Any]) -> None:
         if "gate" in stall:
