@@ -7,7 +7,6 @@ says so. The new body is built first and assigned last, because mitmproxy forwar
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 import secrets
@@ -54,6 +53,7 @@ LARGEST = 32 * 1024 * 1024
 """Bytes of a body above which it is not looked at; the provider's own limit."""
 SIGNED = "AWS4-HMAC-SHA256"
 """How the credential of a request begins that is signed with its body (AWS Signature Version 4)."""
+STATED = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 MODEL = re.compile(r"/models?/([^/:?]+)")
 """Where a path names it."""
 OPEN_SECONDS = 5.0
@@ -464,12 +464,9 @@ class Mitmmu:
 
 
 def _model(flow: http.HTTPFlow) -> str:
-    """The model of a request that is not read further: what its body states, or else its path."""
-    try:
-        stated = json.loads(flow.request.content or b"").get("model")
-    except (ValueError, AttributeError, RecursionError):
-        stated = None
-    if isinstance(stated, str):
-        return stated
-    named = MODEL.search(flow.request.path)
-    return named[1] if named else ""
+    """The model of a request that is not read further: the first that its body names, or else its path."""
+    named = STATED.search(flow.request.get_content(strict=False) or b"")
+    if named:
+        return named[1].decode("utf-8", "replace")
+    called = MODEL.search(flow.request.path)
+    return called[1] if called else ""
