@@ -508,6 +508,7 @@ class Pager:
         readings = self._of(request.api)
         try:
             before = readings.read(sent, readings.sent, request.client.path)
+            many = min(many, way.tool_uses(before) - 1)  # it is a client that has gone back to the last of them
             edits = way.place(before, many)
             made = splice(before.text, edits).encode("utf-8")
             after = readings.read(made, readings.sent, request.client.path)
@@ -516,7 +517,9 @@ class Pager:
             self.metrics.add("mmu_failures_total", place="clearing")
             logger.exception("mitmmu: the provider could not be asked to clear anything")
             return sent
-        if not edits or broken or before.digests != after.digests:
+        if not edits:
+            return sent
+        if broken or before.digests != after.digests:
             self.metrics.add("mmu_broken_rules_total")
             logger.error("mitmmu: what asks the provider to clear would have broken a rule: %s", "; ".join(broken))
             return sent

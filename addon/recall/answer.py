@@ -31,10 +31,7 @@ DESCRIPTION = (
 SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
-        "page": {
-            "type": "string",
-            "description": "ID, or several separated by spaces; or the file or command of a cleared result",
-        },
+        "page": {"type": "string", "description": "ID, or several separated by spaces"},
         "lines": {"type": "string"},
         "grep": {"type": "string"},
         "release": {"type": "string", "description": "files or commands, one a line, whose results can go"},
@@ -43,7 +40,7 @@ SCHEMA: Mapping[str, Any] = {
     },
 }
 
-NO_PAGE = "`page` must be the ID that a handle names, or the file or command of a cleared result."
+NO_PAGE = "`page` must be the ID that a handle names."
 
 PAGES = 8
 """Pages in one call."""

@@ -92,6 +92,9 @@ class Clearing(Protocol):
     def available(self, host: str, conversation: Conversation) -> bool:
         """Whether it may be asked for: there, and on top of what the client asks for."""
 
+    def tool_uses(self, conversation: Conversation) -> int:
+        """How many a request has, as the provider counts them."""
+
     def place(self, conversation: Conversation, cleared: int) -> list[Edit]:
         """The edits that have the results of the first tool uses cleared; none where that cannot be asked for."""
 
