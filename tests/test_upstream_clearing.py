@@ -1,4 +1,4 @@
-"""The strict provider clears old tool results when asked: what is billed, what is cached, what reasoning is bound to."""
+"""The strict provider clears old results when asked: what is billed and cached, and what reasoning is bound to."""
 
 from __future__ import annotations
 
