@@ -74,11 +74,17 @@ class Copy:
 def _hear(call: Call | Passed, event: sse.Event) -> None:
     call.usage = call.api.stream_usage(event.name, event.data, call.usage)
     call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)
-    if isinstance(call, Call) and call.cleared and '"context_management"' in event.data:
-        _hear_cleared(call, _loaded(event.data))
+    if isinstance(call, Call):
+        hear_cleared(call, event)
 
 
-def _hear_cleared(call: Call, payload: Any) -> None:
+def hear_cleared(call: Call, event: sse.Event) -> None:
+    """What an event says of the results that the provider was asked to clear."""
+    if call.cleared and '"context_management"' in event.data:
+        _told_cleared(call, _loaded(event.data))
+
+
+def _told_cleared(call: Call, payload: Any) -> None:
     way = clearing(call.api)
     if way is not None and (told := way.told(payload)) is not None:
         call.told_cleared = told
@@ -106,7 +112,7 @@ def hear_whole(call: Call | Passed, content_type: str, body: bytes) -> None:
     payload = _loaded(body)
     call.usage = call.api.whole_usage(payload)
     if isinstance(call, Call) and call.cleared:
-        _hear_cleared(call, payload)
+        _told_cleared(call, payload)
 
 
 def said(reply: Reply, content_type: str, body: bytes) -> Speech | None:

@@ -13,7 +13,7 @@ cache of the first model is still warm, and clients do go back and forth.
 
 *Bound* reasoning: newer models refuse (or silently drop) signed reasoning when anything before it changed. There,
 a page may leave only if no signed reasoning stands behind it; or, when a new human turn starts on a cold cache, after
-all reasoning of the finished turns has been removed with it.
+all reasoning of the finished turns has been removed with it. Elsewhere the provider may do it (`addon.mmu.clear`).
 
 Victims are old, large and unreferenced, or released by the model itself. Never evicted: errors, the newest results,
 files under edit, and a result that a resident fold refers to, unless the fold's own block leaves in the same batch.

@@ -123,7 +123,8 @@ class View:
     splices: Mapping[str, Splice] = field(default_factory=dict)
     """The newest splice of each anchor."""
     state: Mapping[str, Any] = field(default_factory=dict)
-    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`, `pressure`."""
+    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`, `pressure`,
+    `unclearable`."""
 
 
 @dataclass(slots=True)

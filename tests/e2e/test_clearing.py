@@ -228,7 +228,10 @@ def test_what_is_refused_is_not_asked_for_again(tmp_path: Path, betas: str) -> N
         until(lambda: "refused, same without clearing sent" in there.proxy.log_text(), "nothing is said of it")
 
 
-def test_where_more_is_cleared_than_was_meant_it_is_not_asked_for_again(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
+def test_where_more_is_cleared_than_was_meant_it_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: Any, stream: bool
+) -> None:
     with world(tmp_path) as there:
         real = clearing.edited
 
@@ -238,7 +241,22 @@ def test_where_more_is_cleared_than_was_meant_it_is_not_asked_for_again(tmp_path
             return real(body, weigh)
 
         monkeypatch.setattr(clearing, "edited", greedy)
-        model = Model(there, BOUND, thinking=True)
+        model = Talk(there, stream=stream)
         session(model)
         assert sum(record.cleared > 0 for record in there.seen("m")) in (1, 2)
         assert there.proxy.metrics()['mmu_failures_total{place="clearing"}'] >= 1
+
+
+def test_a_client_that_goes_back_to_what_was_cleared_is_shown_the_last_of_it(tmp_path: Path) -> None:
+    with world(tmp_path) as there:
+        model = Model(there, BOUND, thinking=True)
+        offered(model)
+        work(model, 8, 18)
+        work(model, 18, 20, COLD)
+        many = there.seen("m")[-1].cleared
+        results = [n for n, m in enumerate(model.messages) if "tool_result" in json.dumps(m)]
+        model.messages = model.messages[: results[many - 1] + 1]
+        work(model, 30, 33)
+        assert [record.cleared for record in there.seen("m")[-3:]] == [many - 1, many, many]
+        assert there.up.invalid == 0
+        assert there.proxy.metrics().get("mmu_broken_rules_total", 0) == 0
