@@ -31,6 +31,7 @@ _COUNTED = (
     ("mmu_excerpts_total", Change.EXCERPT),
     ("mmu_stubs_total", Change.STUB),
     ("mmu_evictions_total", Change.EVICT),
+    ("mmu_clears_total", Change.CLEAR),
     ("mmu_served_total", Change.SERVE),
     ("mmu_dropped_reasoning_total", Change.DROP),
     ("mmu_collapses_total", Change.COLLAPSE),
@@ -86,6 +87,8 @@ class Accounts:
             add("mmu_odd_spellings_total", draft.odd)
         if call.rewritten:
             add("mmu_rewritten_total")
+        if call.cleared:
+            add("mmu_cleared_total")
         if call.marked:
             add("mmu_marked_total", extent=call.marked.value)
         if draft.view.state.get("hands_off"):
@@ -198,6 +201,8 @@ class Accounts:
         counter. What is to be remembered of the line."""
         observing = isinstance(self.keeper, Memory)
         splices = call.plan.splices if call.rewritten or observing else {}
+        if not (call.cleared or observing):  # they stand, but were not asked for
+            splices = {a: s for a, s in splices.items() if s.change is not Change.CLEAR}
         listed = await self.prices()
 
         def work() -> Weight:

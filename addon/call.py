@@ -69,6 +69,14 @@ class Call:
     """What would have been sent without them."""
     head: Head | None = None
     """Where it is remembered what such marks bring at the head."""
+    cleared: int = 0
+    """How many first tool uses the provider was asked to clear the results of."""
+    uncleared: bytes = b""
+    """What would have been sent without asking it to."""
+    betas: str | None = None
+    """What the header for it said before."""
+    told_cleared: int | None = None
+    """How many the provider says it has cleared."""
     transformed: bool = False
     """Whether the provider said that it dropped reasoning."""
     usage: Usage | None = None

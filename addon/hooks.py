@@ -265,6 +265,7 @@ class Mitmmu:
             now,
             settings,
             path=flow.request.path,
+            host=flow.request.pretty_host.lower(),
             can_relay=self.can_relay,
             price=partial(self.accounts.known_rates, flow.request.pretty_host, flow.request.path, day=day),
         )
@@ -282,6 +283,9 @@ class Mitmmu:
         if call.rewritten:
             flow.backup()
             headers.pop("content-encoding", None)
+            if call.cleared and (way := apis.clearing(api)) is not None:
+                call.betas = headers.get(way.HEADER)
+                headers[way.HEADER] = way.asked(call.betas)
             flow.request.content = sent
         flowlist.show(flow, call.plan, call.notes, observing=observing)
 
@@ -452,6 +456,7 @@ class Mitmmu:
             try:
                 pager.marks_brought(call, usage)
                 pager.read(call, usage)
+                pager.cleared_otherwise(call)
                 await accounts.heard(flow, call, usage)
                 if self.keepalive is not None and self.settings is not None and self.settings.keepalive:
                     self.keepalive.answered(flow, call, usage)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from addon.call import Call, Passed
 from addon.watch.metrics import Metrics
 from addon.wire import eventstream, sse
-from addon.wire.apis import relaying
+from addon.wire.apis import clearing, relaying
 from addon.wire.reply import Reply, Speech
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,20 @@ class Copy:
 def _hear(call: Call | Passed, event: sse.Event) -> None:
     call.usage = call.api.stream_usage(event.name, event.data, call.usage)
     call.transformed = call.transformed or call.api.drops_reasoning(event.name, event.data)
+    if isinstance(call, Call):
+        hear_cleared(call, event)
+
+
+def hear_cleared(call: Call, event: sse.Event) -> None:
+    """What an event says of the results that the provider was asked to clear."""
+    if call.cleared and '"context_management"' in event.data:
+        _told_cleared(call, _loaded(event.data))
+
+
+def _told_cleared(call: Call, payload: Any) -> None:
+    way = clearing(call.api)
+    if way is not None and (told := way.told(payload)) is not None:
+        call.told_cleared = told
 
 
 class Reader(Protocol):
@@ -95,7 +109,10 @@ def hear_whole(call: Call | Passed, content_type: str, body: bytes) -> None:
         for event in stream.feed(body):
             _hear(call, event)
         return
-    call.usage = call.api.whole_usage(_loaded(body))
+    payload = _loaded(body)
+    call.usage = call.api.whole_usage(payload)
+    if isinstance(call, Call) and call.cleared:
+        _told_cleared(call, payload)
 
 
 def said(reply: Reply, content_type: str, body: bytes) -> Speech | None:
@@ -109,7 +126,7 @@ def said(reply: Reply, content_type: str, body: bytes) -> Speech | None:
     return reply.whole(payload) if isinstance(payload, dict) else None
 
 
-def _loaded(body: bytes) -> Any:
+def _loaded(body: bytes | str) -> Any:
     try:
         return json.loads(body)
     except ValueError:

@@ -19,11 +19,12 @@ from addon.call import Call, PassThrough
 from addon.keeper import Keeper, Memory, Name, tenant
 from addon.learning import learned
 from addon.mmu.breakpoints import PURSE, REFUSED, Extent, Heads, earned, extent, head_name
+from addon.mmu.clear import UNCLEARABLE, cleared
 from addon.mmu.outlook import Outlook
 from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, Descent, Splice, View, acknowledged, pages_of
+from addon.mmu.view import Change, Descent, Splice, View, acknowledged, left, page_table, pages_of
 from addon.options import Mode, Recall, Settings
 from addon.recall import patch, spans
 from addon.recall.answer import Ask
@@ -33,7 +34,7 @@ from addon.warmth import Heads as Warm
 from addon.watch.metrics import Metrics
 from addon.wire import clients, rules
 from addon.wire.api import Api
-from addon.wire.apis import APIS, marking, relaying
+from addon.wire.apis import APIS, clearing, marking, relaying
 from addon.wire.clients import Purpose
 from addon.wire.conversation import Conversation
 from addon.wire.scan import Malformed, splice
@@ -111,6 +112,8 @@ class Request:
     offer: Offer | None
     outlook: Outlook
     """What is known of conversations like it."""
+    clears: bool
+    """Whether the provider can be asked to clear old results."""
 
 
 class Pager:
@@ -138,10 +141,12 @@ class Pager:
         settings: Settings,
         *,
         path: str = "",
+        host: str = "",
         can_relay: bool = False,
         price: Callable[[str], Rates | None] = lambda model: None,
     ) -> tuple[Call, bytes]:
-        """What becomes of a request to a path, and the body to send. Raises PassThrough, or anything a bug may raise.
+        """What becomes of a request to a path of a host, and the body to send. Raises PassThrough, or anything that a
+        bug may raise.
 
         `can_relay` says that its response can be carried on when the provider has ended it; `price` gives what a model
         costs there.
@@ -174,8 +179,10 @@ class Pager:
             offer = offered(api, conversation, way)
             rates = price(conversation.model)
             outlook = Outlook(rates, experience, self.heads.warmth(name.tenant, conversation, now))
+            way_to_clear = clearing(api)
+            clears = way_to_clear is not None and way_to_clear.available(host, conversation)
             request = Request(
-                api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, outlook
+                api, name, conversation, body, conversation, body, {}, now, settings, compacting, offer, outlook, clears
             )
             return await self._commit(request, relays=way is Recall.RELAY)
 
@@ -230,6 +237,7 @@ class Pager:
         call = self._call(request, draft, sent, notes, answers, relays=relays)
         if request.settings.mode is not Mode.OBSERVE:
             call.head_warm = self.heads.sent(name.tenant, request.client, call.plan, request.now)
+            sent = self._cleared(request, call, sent)
         return call, await self._marked(request, call, sent)
 
     def _stored(self, draft: Plan) -> None:
@@ -326,6 +334,7 @@ class Pager:
                 answers={call: answered.text for call, answered in answers.items()},
                 relayed=request.relayed,
                 collapsed=lines is not None,
+                clears=request.clears,
                 outlook=request.outlook,
             )
 
@@ -402,6 +411,9 @@ class Pager:
         if not isinstance(self.keeper, Keeper):
             return {}
         own = pages_of(splices)
+        if any(ask.named for ask in asks.values()):
+            table = page_table(conversation)
+            asks = {call: ask.resolved(left(table, splices, ask.named)) for call, ask in asks.items()}
         texts: dict[str, str | None] = {}
         try:
             async with asyncio.timeout(STORE_SECONDS):
@@ -485,6 +497,36 @@ class Pager:
         bare = without_new(draft)
         return replace(bare, splices={}), request.original
 
+    def _cleared(self, request: Request, call: Call, sent: bytes) -> bytes:
+        """The request with the word that has the provider clear what is to be cleared, if anything is."""
+        way, draft = clearing(request.api), call.plan
+        if way is None or not request.clears or draft.view.state.get(UNCLEARABLE):
+            return sent
+        many = cleared(request.conversation, draft.table, draft.splices)
+        if not many:
+            return sent
+        readings = self._of(request.api)
+        try:
+            before = readings.read(sent, readings.sent, request.client.path)
+            many = min(many, way.tool_uses(before) - 1)  # it is a client that has gone back to the last of them
+            edits = way.place(before, many)
+            made = splice(before.text, edits).encode("utf-8")
+            after = readings.read(made, readings.sent, request.client.path)
+            broken = rules.broken(before, after, rules=request.api.RULES)
+        except Exception:
+            self.metrics.add("mmu_failures_total", place="clearing")
+            logger.exception("mitmmu: the provider could not be asked to clear anything")
+            return sent
+        if not edits:
+            return sent
+        if broken or before.digests != after.digests:
+            self.metrics.add("mmu_broken_rules_total")
+            logger.error("mitmmu: what asks the provider to clear would have broken a rule: %s", "; ".join(broken))
+            return sent
+        call.cleared, call.uncleared, call.rewritten = many, sent, True
+        call.notes.append(f"{many} tool result{'s' * (many > 1)} cleared by the provider")
+        return made
+
     async def _marked(self, request: Request, call: Call, sent: bytes) -> bytes:
         """The request with cache marks, where the client has set none and they pay; else as it is."""
         way, settings, now = marking(request.api), request.settings, request.now
@@ -539,6 +581,17 @@ class Pager:
             call.head.purse += gain
         elif call.marked is Extent.ALL:
             self.keeper.heard(call.plan.view, {PURSE: call.plan.view.state.get(PURSE, 0.0) + gain})
+
+    def unclear(self, call: Call, why: str) -> None:
+        """Have nothing more cleared on a line: the provider would not, or did otherwise."""
+        self.metrics.add("mmu_failures_total", place="clearing")
+        self.keeper.heard(call.plan.view, {UNCLEARABLE: why[:200]})
+
+    def cleared_otherwise(self, call: Call) -> None:
+        """See whether a response says that more or less was cleared than was meant."""
+        if call.told_cleared is not None and call.told_cleared != call.cleared:
+            logger.error("mitmmu: the provider cleared %d tool results, not %d", call.told_cleared, call.cleared)
+            self.unclear(call, f"cleared {call.told_cleared}, not {call.cleared}")
 
     def unmark(self, call: Call, refusal: str) -> None:
         """Set no more marks on a line: the provider took the request without them only."""

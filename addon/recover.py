@@ -13,6 +13,8 @@ from addon.mmu.plan import rewrite, without_new
 from addon.pager import Pager
 from addon.resend import resend
 from addon.watch import flowlist
+from addon.wire.api import Clearing
+from addon.wire.apis import clearing
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,8 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     """
     assert flow.response is not None
     refusal = flow.response.get_text(strict=False) or ""
-    longer = len(call.unmarked or flow.request.raw_content or b"") > len(call.original)  # marks are no words
+    sent = call.uncleared or call.unmarked or flow.request.raw_content or b""  # neither adds words
+    longer = len(sent) > len(call.original)
     if not call.api.rewrite_may_have_caused(flow.response.status_code, refusal, longer=longer):
         return
     draft = call.plan
@@ -36,7 +39,12 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     alone = len(tries) == 1
     if call.marked:
         tries = [("same without cache marks", call.unmarked), *(t for t in tries if t[1] != call.unmarked)]
+    clears = clearing(call.api) if call.cleared else None
+    if clears is not None and clears.refuses(refusal):
+        tries = [("same without clearing", call.uncleared), *(t for t in tries if t[1] != call.unmarked)]
     for what, body in tries:
+        if clears is not None and body != call.unmarked:
+            _take_back(flow, call, clears)
         answer = await resend(flow, body)
         if answer is None:
             break
@@ -46,11 +54,17 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
             flowlist.note(flow, f"refused, {what} sent")
             flow.request.content, flow.response = body, answer  # what carries this answer on begins with what was taken
             call.marked = Extent.NONE
+            if what == "same without clearing":
+                pager.unclear(call, refusal)
+                call.cleared, call.rewritten = 0, body != call.original
+                hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
+                return
             if body == call.unmarked:
                 pager.unmark(call, refusal)
                 call.rewritten = body != call.original
                 hear_whole(call, answer.headers.get("content-type", ""), answer.content or b"")
                 return
+            call.cleared = 0
             new = [s.anchor for s in draft.new]
             await pager.poison(call, new if what == "replay" or alone else [], refusal)
             call.rewritten = what == "replay"
@@ -67,3 +81,11 @@ async def recover(flow: http.HTTPFlow, call: Call, pager: Pager) -> None:
     if draft.new and call.api.refusal_text(last) != call.api.refusal_text(refusal):
         # Refused for different reasons: what was new is at fault for the first of them.
         await pager.poison(call, [s.anchor for s in draft.new], refusal)
+
+
+def _take_back(flow: http.HTTPFlow, call: Call, clears: Clearing) -> None:
+    """Let the header say what the client said."""
+    if call.betas is None:
+        flow.request.headers.pop(clears.HEADER, None)
+    else:
+        flow.request.headers[clears.HEADER] = call.betas

@@ -43,6 +43,7 @@ COUNTED: Mapping[Change, str] = {
     Change.FOLD: "folds",
     Change.EXCERPT: "excerpts",
     Change.EVICT: "evictions",
+    Change.CLEAR: "clears",
     Change.STUB: "stubs",
 }
 """What is counted of a plan, and as what."""

@@ -13,7 +13,7 @@ cache of the first model is still warm, and clients do go back and forth.
 
 *Bound* reasoning: newer models refuse (or silently drop) signed reasoning when anything before it changed. There,
 a page may leave only if no signed reasoning stands behind it; or, when a new human turn starts on a cold cache, after
-all reasoning of the finished turns has been removed with it.
+all reasoning of the finished turns has been removed with it. Elsewhere the provider may do it (`addon.mmu.clear`).
 
 Victims are old, large and unreferenced, or released by the model itself. Never evicted: errors, the newest results,
 files under edit, and a result that a resident fold refers to, unless the fold's own block leaves in the same batch.
@@ -213,25 +213,7 @@ def victims(
     for anchor, s in splices.items():
         for needed in s.needs:
             dependents[needed].append(anchor)
-    subjects, accesses = used.subjects, used.accesses
-    kept = kept_for(table, splices, subjects, accesses)
-    stale = superseded(table, splices, subjects)
-
-    old: dict[str, bool] = {}
-    for entry, about, access in zip(table.entries, subjects, accesses, strict=True):
-        found = splices.get(entry.anchor)
-        age = policy.file_age if about.act is Act.READ or entry.recalled else policy.output_age
-        old[entry.anchor] = (
-            entry.message >= start
-            and entry.message > floor
-            and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER, Change.EXCERPT))
-            and (not entry.block.error or (found is not None and found.pardons))
-            and (
-                entry.anchor in table.released
-                or entry.anchor in stale
-                or (table.requests - access >= max(age, kept.get(about.name, 0)) and not pinned(about, table))
-            )
-        )
+    old = dead(table, used, splices, start, policy, floor)
 
     def gain(entry: Entry) -> int:
         stands = shown(entry, splices)
@@ -249,6 +231,32 @@ def victims(
         if sum(gain(e) for e in group) >= policy.least:
             chosen.update((e.anchor, e) for e in group)
     return [e for e in table.entries if e.anchor in chosen]
+
+
+def dead(
+    table: Table, used: Uses, splices: Mapping[str, Splice], start: int, policy: Policy, floor: int = -1
+) -> dict[str, bool]:
+    """By anchor, whether an entry is used no more; with `start`, `floor` and `used` as for `victims`."""
+    subjects, accesses = used.subjects, used.accesses
+    kept = kept_for(table, splices, subjects, accesses)
+    stale = superseded(table, splices, subjects)
+    old: dict[str, bool] = {}
+    for entry, about, access in zip(table.entries, subjects, accesses, strict=True):
+        found = splices.get(entry.anchor)
+        age = policy.file_age if about.act is Act.READ or entry.recalled else policy.output_age
+        old[entry.anchor] = (
+            entry.message >= start
+            and entry.message > floor
+            and (found is None or found.change in (Change.FOLD, Change.SERVE, Change.ANSWER, Change.EXCERPT))
+            and (not entry.block.error or (found is not None and found.pardons))
+            and (
+                entry.anchor in table.released
+                or entry.anchor in stale
+                or (table.requests - access >= max(age, kept.get(about.name, 0)) and not pinned(about, table))
+            )
+        )
+
+    return old
 
 
 def last_signed(reasoning: Sequence[Reasoning], splices: Mapping[str, Splice]) -> int:

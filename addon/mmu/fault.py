@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from addon.mmu.admit import resident
 from addon.mmu.reread import withheld
-from addon.mmu.view import Change, Entry, Splice
+from addon.mmu.view import GONE, Change, Entry, Splice
 from addon.wire.conversation import Act, Conversation
 from addon.wire.subject import numbered, same, says_unchanged, split
 
@@ -42,7 +42,7 @@ def _lines(entry: Entry) -> set[str]:
 
 def _gone(entry: Entry, splices: Mapping[str, Splice]) -> bool:
     found = splices.get(entry.anchor)
-    return found is not None and found.change in (Change.EVICT, Change.EXCERPT)
+    return found is not None and found.change in (*GONE, Change.EXCERPT)
 
 
 def faults(arrived: Iterable[Entry], earlier: Iterable[Entry], splices: Mapping[str, Splice]) -> list[Fault]:

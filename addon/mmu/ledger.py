@@ -87,6 +87,7 @@ _ACTIONS: Mapping[Change, Action] = {
     Change.FOLD: Action.FOLD,
     Change.EXCERPT: Action.EXCERPT,
     Change.EVICT: Action.EVICT,
+    Change.CLEAR: Action.EVICT,
     Change.SERVE: Action.RECALL,
     Change.ANSWER: Action.RECALL,
 }
@@ -162,7 +163,7 @@ def weigh(
     replaced = {}
     for entry in table.entries:
         found = splices.get(entry.anchor)
-        if found is not None and found.text is not None:
+        if found is not None and (found.text is not None or found.change is Change.CLEAR):
             replaced[entry.message, entry.block.start] = entry, found
     exact = True
     arrived = tuple(e.page for e in table.entries if e.message >= seen and shown(e, splices) is e.block.text)

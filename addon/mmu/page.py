@@ -28,6 +28,13 @@ def asked(arguments: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_ID.findall(words)))
 
 
+def name_asked(arguments: Any) -> str:
+    """The file or command that a call's arguments name in the place of a page, "" where they name pages."""
+    given = arguments if isinstance(arguments, dict) else {}
+    page = given.get("page")
+    return page.strip() if isinstance(page, str) and not asked(given) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What is stored before a block leaves the context."""

@@ -14,8 +14,20 @@ from typing import Any
 
 from addon.mmu import pressure
 from addon.mmu.admit import fold, resident
+from addon.mmu.clear import UNCLEARABLE, clearable
 from addon.mmu.cut import SINCE, cut
-from addon.mmu.evict import Epoch, Occasion, Policy, Size, epoch, last_signed, reasoning_to_drop, time_to_live, victims
+from addon.mmu.evict import (
+    Epoch,
+    Occasion,
+    Policy,
+    Size,
+    dead,
+    epoch,
+    last_signed,
+    reasoning_to_drop,
+    time_to_live,
+    victims,
+)
 from addon.mmu.excerpt import Shows, excerpt, shows
 from addon.mmu.fault import Fault, faults, unserved
 from addon.mmu.handle import handle
@@ -130,6 +142,13 @@ class _Draft:
             page = page_id(text_digest(stands))
             self.pages.append(Page(page, stands, "result", entry.subject.label))
         self.add(entry, Change.EVICT, handle(page, entry.subject, stands, self.tool))
+
+    def clear(self, entry: Entry) -> None:
+        """Leave it to the provider to show a placeholder for an entry. What is sent of it stays."""
+        found, spelled = self.splices.get(entry.anchor), spelling_of(self.conversation, entry) or "utf8"
+        text = None if found is None else found.text
+        self.pages.append(Page(entry.page, entry.block.text, "result", entry.subject.label))
+        self._put(entry.anchor, Change.CLEAR, entry.page, text, spelled, ())
 
     def willing(self, chosen: list[Entry]) -> list[Entry]:
         """Without those whose eviction the provider has refused."""
@@ -302,6 +321,36 @@ def _evict(
     return bool(chosen)
 
 
+def _clear(draft: _Draft, occasion: Epoch, policy: Policy, size: Size) -> bool:
+    """Have the provider clear what may not be evicted for the signed reasoning behind it. Returns whether there was
+    anything."""
+    table, splices = draft.table, draft.splices
+    if not draft.tool or not draft.signed or table.forgotten or occasion.start:
+        return False
+    gone = dead(table, uses(table), splices, 0, policy)
+
+    def goes(entry: Entry) -> bool:
+        found = splices.get(entry.anchor)
+        if entry.anchor in draft.refused or spelling_of(draft.conversation, entry) is None:
+            return False
+        if found is not None and found.change not in (Change.FOLD, Change.EXCERPT):
+            return False  # what is sent of it is no part of what the client has, so the page would not tell it
+        if gone[entry.anchor]:
+            return True
+        if table.requests - entry.arrival < policy.file_age:
+            return False
+        return entry.block.error or size(shown(entry, splices), None) < policy.least
+
+    chosen = clearable(draft.conversation, table, splices, goes, size)
+    for entry in chosen:
+        draft.clear(entry)
+    return bool(chosen)
+
+
+CLEARS = (Occasion.COLD, Occasion.UNCACHED)
+"""Occasions at which what the provider clears may change: those that begin at the head."""
+
+
 def _shorten(
     draft: _Draft,
     kin: Sequence[View],
@@ -426,6 +475,7 @@ def plan(
     answers: Mapping[str, str] = MappingProxyType({}),
     relayed: Mapping[str, Splice] = MappingProxyType({}),
     collapsed: bool = False,
+    clears: bool = False,
     outlook: Outlook = UNKNOWN,
 ) -> Plan:
     """Decide what is sent for a request.
@@ -435,7 +485,8 @@ def plan(
     client asks for a summary of the conversation, which is no moment to take anything out of it. `offer` is a tool that
     may be added; `answers` are the answers to calls of it, by call id. `relayed` are the hidden exchanges, by anchor,
     that have been put back into the conversation already, and the summaries that stand in it; `collapsed` says that one
-    of those is new. `outlook` is what is known beyond the request.
+    of those is new; `clears` that the provider can be asked to clear old results. `outlook` is what is known beyond the
+    request.
     """
     table = page_table(conversation)
     found = line(conversation, table, known)
@@ -474,6 +525,9 @@ def plan(
         acts = occasion is not None and (policy.evicts or occasion.occasion in (Occasion.CUT, Occasion.EVERY))
         if acts and occasion is not None and _evict(draft, occasion, policy, size, bound, offer, collapsed=collapsed):
             out.epoch = occasion
+        clears = clears and bound and not (parent is not None and parent.state.get(UNCLEARABLE))
+        if acts and occasion is not None and clears and occasion.occasion in CLEARS:
+            out.epoch = occasion if _clear(draft, occasion, policy, size) else out.epoch
         if occasion is not None and not collapsed:
             out.collapse = _collapsible(draft, occasion, size, bound=bound)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from addon.mmu.view import Change, Entry, Splice, shown
+from addon.mmu.view import GONE, Entry, Splice, shown
 from addon.wire.conversation import Act, Conversation, Kind, Subject
 from addon.wire.previews import preview, proves
 from addon.wire.shell import PlainRead, only_reads, plain_read, same_path
@@ -106,7 +106,7 @@ def withheld(
         printed = _printed(entry.subject, before)
         if printed is not None and proves(seen, printed):
             found = splices.get(before.anchor)
-            if found is None or found.change is not Change.EVICT:
+            if found is None or found.change not in GONE:
                 return None
             proven.append(before)
     if not proven or _may_differ(conversation, proven[-1], entry):

@@ -26,7 +26,7 @@ from typing import Any
 
 from addon.mmu import schemas
 from addon.mmu.handle import PREFIX
-from addon.mmu.page import NAME, asked, page_id
+from addon.mmu.page import NAME, asked, name_asked, page_id
 from addon.mmu.wishes import Span, Wishes, acknowledge, names, span
 from addon.mmu.wishes import read as read_wishes
 from addon.wire.conversation import Act, Block, Conversation, Kind, Subject, text_digest
@@ -51,6 +51,8 @@ class Change(StrEnum):
     """Lines that stand elsewhere in the view are replaced by a reference to them."""
     EVICT = "evict"
     """The text is replaced by a handle."""
+    CLEAR = "clear"
+    """The text is sent as before, and the provider shows a placeholder for it (`addon.mmu.clear`)."""
     SERVE = "serve"
     """The client said "unchanged" of a text that is no longer resident, or showed a preview: the text is put there."""
     ANSWER = "answer"
@@ -71,6 +73,13 @@ class Change(StrEnum):
     """The client's own text stands again, for good: the provider refused what we sent."""
 
 
+GONE = (Change.EVICT, Change.CLEAR)
+"""What takes a whole text from the model's sight."""
+
+CLEARED = "[Old tool result content cleared]"
+"""About what a provider shows for a result that it clears: its words are its own, and this is to weigh them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Splice:
     """One recorded difference between transcript and view."""
@@ -82,7 +91,7 @@ class Splice:
     page: str
     """Id of the page that holds the block's own text."""
     text: str | None
-    """What stands in its place; None where nothing does (DROP) or the original does (ORIGINAL)."""
+    """What is sent in its place; None where nothing is (DROP) or the original is (ORIGINAL, mostly CLEAR)."""
     spelling: str = "utf8"
     """How the client spells the block's string, so that its literal can be rebuilt from the page; with a `!` behind it
     where the client called the result an error and the view does not."""
@@ -114,7 +123,8 @@ class View:
     splices: Mapping[str, Splice] = field(default_factory=dict)
     """The newest splice of each anchor."""
     state: Mapping[str, Any] = field(default_factory=dict)
-    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`, `pressure`."""
+    """Small facts: `models` (name to last use), `ttl`, `told`, `cached`, `bound`, `tail`, `hands_off`, `pressure`,
+    `unclearable`."""
 
 
 @dataclass(slots=True)
@@ -196,6 +206,7 @@ def page_table(conversation: Conversation) -> Table:
                     table.released.update(e.anchor for n in wishes.release for e in named(table, n))
                     table.span = span(wishes, conversation.messages[:number]) or table.span
                     wanted = [of_page[page] for page in asked(block.arguments) if page in of_page]
+                    wanted = wanted or [e.subject for e in named(table, name_asked(block.arguments))][-1:]
                     subjects[block.call] = about = wanted[0] if len(wanted) == 1 else about
                 if about.act is Act.EDIT:
                     table.edits[about.name] = table.requests + 1
@@ -224,6 +235,14 @@ def page_table(conversation: Conversation) -> Table:
 def named(table: Table, name: str) -> list[Entry]:
     """The results that a file or command of this name gave."""
     return [e for e in table.entries if names(e.subject, name)]
+
+
+def left(table: Table, splices: Mapping[str, Splice], name: str) -> list[str]:
+    """Ids of the pages that the model is no longer shown of a file or command of this name: of a file all, of a command
+    the newest."""
+    gone = [e for e in named(table, name) if (s := splices.get(e.anchor)) is not None and s.change in GONE]
+    pages = list(dict.fromkeys(e.page for e in gone if not e.recalled))
+    return pages if gone and gone[-1].subject.act is Act.READ else pages[-1:]
 
 
 def acknowledged(conversation: Conversation, wishes: Wishes) -> str:
@@ -380,8 +399,10 @@ def edits(conversation: Conversation, table: Table, splices: Mapping[str, Splice
 
 
 def shown(entry: Entry, splices: Mapping[str, Splice]) -> str:
-    """The text that stands in the view for an entry."""
+    """The text that the model is shown for an entry."""
     found = splices.get(entry.anchor)
+    if found is not None and found.change is Change.CLEAR:
+        return CLEARED
     return entry.block.text if found is None or found.text is None else found.text
 
 
@@ -443,7 +464,7 @@ def standing_pages(table: Table, splices: Mapping[str, Splice]) -> dict[str, str
     out: dict[str, str] = {}
     for entry in table.entries:
         found = splices.get(entry.anchor)
-        if entry.message >= table.forgotten and (found is None or found.change is not Change.EVICT):
+        if entry.message >= table.forgotten and (found is None or found.change not in GONE):
             whole = found is None or found.text is None
             out[entry.page if whole else page_id(text_digest(shown(entry, splices)))] = entry.subject.label
     return out

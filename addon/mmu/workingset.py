@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from addon.mmu.quotes import shown
-from addon.mmu.view import Change, Entry, Splice, Table
+from addon.mmu.view import GONE, Entry, Splice, Table
 from addon.wire.conversation import Act, Subject
 from addon.wire.shell import same_path
 
@@ -110,7 +110,7 @@ def superseded(table: Table, splices: Mapping[str, Splice], subjects: Sequence[S
         if any(other.arrival > entry.arrival and _covers(other, entry) for other in newer[about.name][-NEAREST:]):
             out.add(entry.anchor)
         found = splices.get(entry.anchor)
-        if found is None or found.change is not Change.EVICT:
+        if found is None or found.change not in GONE:
             newer[about.name].append(entry)
     return out
 
@@ -149,7 +149,7 @@ def kept_for(
         if entry.arrival > left and about.act is Act.READ:
             kept[name] = max(kept.get(name, 0), 2 * (entry.arrival - arrived))
         found = splices.get(entry.anchor)
-        if found is not None and found.change is Change.EVICT:
+        if found is not None and found.change in GONE:
             gone[name] = entry.arrival, found.request
         else:
             gone.pop(name, None)

@@ -10,15 +10,15 @@ Every answer is final: what cannot be had is said, and what to do instead, so th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import re2
 
 from addon.mmu.handle import PREFIX
-from addon.mmu.page import asked
+from addon.mmu.page import asked, name_asked
 from addon.mmu.wishes import Wishes
 from addon.mmu.wishes import read as read_wishes
 from addon.wire.subject import numbered, split
@@ -39,6 +39,8 @@ SCHEMA: Mapping[str, Any] = {
         "upto": {"type": "string"},
     },
 }
+
+NO_PAGE = "`page` must be the ID that a handle names."
 
 PAGES = 8
 """Pages in one call."""
@@ -63,7 +65,16 @@ class Ask:
     """Lines first to last; 0, 0 for all; a last of 0 for all from `first` on."""
     grep: str = ""
     problem: str = ""
+    named: str = ""
+    """A file or command, where that is named in the place of pages."""
     wishes: Wishes = field(default_factory=Wishes)
+
+    def resolved(self, pages: Sequence[str]) -> Ask:
+        """The call with the pages of what it names, the newest of them; as it is where it names nothing, or nothing
+        that is known."""
+        if not self.named or not pages:
+            return self
+        return replace(self, pages=tuple(pages[-PAGES:]), problem="" if self.problem == NO_PAGE else self.problem)
 
     @property
     def whole(self) -> bool:
@@ -77,11 +88,9 @@ def read(arguments: Any) -> Ask:
     pages = asked(given)
     if not pages and _WORD.fullmatch(str(given.get("page", "")).strip()):
         pages = (str(given["page"]).strip(),)
-    wishes = read_wishes(given)
-    if not pages and wishes:
+    wishes, named = read_wishes(given), name_asked(given)
+    if not pages and wishes and not named:
         return Ask(wishes=wishes)
-    if not pages:
-        return Ask(problem="`page` must be the ID that a handle names.")
     if len(pages) > PAGES:
         return Ask(problem=f"At most {PAGES} pages can be asked for at once.")
     first = last = 0
@@ -102,7 +111,8 @@ def read(arguments: Any) -> Ask:
         said = error.args[0] if error.args else b""
         reason = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
         return Ask(problem=f"`grep` is not a pattern that can be matched here ({reason}). Try a simpler one.")
-    return Ask(pages, first, last, grep, wishes=wishes)
+    problem = "" if pages or wishes else NO_PAGE
+    return Ask(pages, first, last, grep, problem, named, wishes)
 
 
 def _pattern(grep: str) -> Any:

@@ -12,6 +12,7 @@ from addon.mmu.plan import Offer
 from addon.options import Recall
 from addon.recall.answer import DESCRIPTION, SCHEMA
 from addon.wire.api import Api
+from addon.wire.apis import clearing
 from addon.wire.conversation import Conversation
 
 PATIENT_CLIENTS = frozenset({"claude-code", "cline", "codex", "gemini-cli", "opencode", "pi", "qwen-code"})
@@ -33,9 +34,15 @@ def chosen(wanted: Recall, client: str, *, can_relay: bool, restores: bool) -> R
     return Recall.OFF
 
 
+BY_NAME = "ID, or several separated by spaces; or the file or command of a cleared result"
+"""What `page` may be where a provider puts a placeholder of its own for a result, which names no page."""
+
+
 def offer(api: Api) -> Offer:
     """The tool as an API spells it."""
-    return Offer(NAME, api.tool(NAME, DESCRIPTION, SCHEMA))
+    named = {"page": {"type": "string", "description": BY_NAME}} if clearing(api) is not None else {}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], **named}}
+    return Offer(NAME, api.tool(NAME, DESCRIPTION, schema))
 
 
 def offered(api: Api, conversation: Conversation, way: Recall) -> Offer | None:

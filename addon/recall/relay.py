@@ -22,10 +22,12 @@ from addon.recall.answer import Ask, points_to, read
 from addon.recall.patch import Answered, unavailable
 from addon.watch.metrics import Metrics
 from addon.wire import exchange
+from addon.wire.apis import clearing
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Exchange, Round
 from addon.wire.reply import Relaying, Speech
 from addon.wire.rules import BREAKPOINTS
+from addon.wire.scan import splice
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +161,12 @@ class Relay:
         self._texts = texts
         room = BREAKPOINTS - sent.breakpoints
         self._most = ROUNDS if room > 0 else FEW
-        return GoesOn(self.way.expand.carried_on(sent, self.rounds, room=room))
+        body = self.way.expand.carried_on(sent, self.rounds, room=room)
+        clears = clearing(self.call.api) if self.call.cleared else None
+        if clears is not None:
+            grown = self._pager.sent(self.call, body)
+            body = splice(grown.text, clears.again(grown, self.call.cleared)).encode("utf-8")
+        return GoesOn(body)
 
     async def _beside(self, speech: Speech, asks: dict[str, Ask]) -> Next:
         """The client runs its tools; the pages go to the provider together with their results."""

@@ -10,10 +10,12 @@ from mitmproxy import http
 
 from addon.call import Call
 from addon.carry_on import Continued
+from addon.listen import hear_cleared
 from addon.mmu.page import NAME
 from addon.recall.relay import MENDABLE, Ends, GoesOn, Next, Relay
 from addon.upstream import Lost, Upstream
 from addon.watch.metrics import Metrics
+from addon.wire import sse
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +40,16 @@ class RelayStream(Continued):
         """The provider was asked to go on and has not begun to answer."""
         self._silent = 0.0
         self._noted: set[int] = set()
+        self._reader = sse.Reader()
 
     def __call__(self, data: bytes) -> bytes | Iterable[bytes]:
         self._metrics.add("mmu_failures_total", place="stream cannot go on")
         return data or []
 
     def feed(self, data: bytes) -> bytes:
+        if self._call.cleared:
+            for event in self._reader.feed(data):
+                hear_cleared(self._call, event)
         return self.joiner.feed(data)
 
     def end(self) -> bytes:

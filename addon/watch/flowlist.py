@@ -16,6 +16,7 @@ _WORDS = {
     Change.RELAY: "exchange put back",
     Change.COLLAPSE: "span collapsed",
     Change.DROP: "reasoning removed",
+    Change.CLEAR: "left to the provider to clear",
     Change.EVICT: "evicted",
 }
 

@@ -18,6 +18,8 @@ HELP: Mapping[str, str] = {
     "mmu_excerpts_total": "Results that arrived in part.",
     "mmu_stubs_total": "Definitions of tools that were shortened.",
     "mmu_evictions_total": "Pages evicted.",
+    "mmu_clears_total": "Results that the provider is asked to clear from then on, as bound reasoning forbids to.",
+    "mmu_cleared_total": "Requests with which it was asked to.",
     "mmu_served_total": "Pages put in the place of a client's 'unchanged' or preview.",
     "mmu_dropped_reasoning_total": "Reasoning blocks removed at a bound epoch.",
     "mmu_collapses_total": "Spans for which the model's own summary stands.",

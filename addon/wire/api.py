@@ -82,6 +82,35 @@ class Marking(Protocol):
         """How many marks these are."""
 
 
+class Clearing(Protocol):
+    """How a provider is asked to show a placeholder for old results by itself. Pure."""
+
+    @property
+    def HEADER(self) -> str:
+        """The header that must come with it."""
+
+    def available(self, host: str, conversation: Conversation) -> bool:
+        """Whether it may be asked for: there, and on top of what the client asks for."""
+
+    def tool_uses(self, conversation: Conversation) -> int:
+        """How many a request has, as the provider counts them."""
+
+    def place(self, conversation: Conversation, cleared: int) -> list[Edit]:
+        """The edits that have the results of the first tool uses cleared; none where that cannot be asked for."""
+
+    def again(self, conversation: Conversation, cleared: int) -> list[Edit]:
+        """The edits by which a request that asks for it, and has grown since, asks for the same."""
+
+    def asked(self, betas: str | None) -> str:
+        """What the header must say, where the client says this."""
+
+    def told(self, payload: Any) -> int | None:
+        """How many tool uses a response, or an event of one, says were cleared; None where it says nothing."""
+
+    def refuses(self, refusal: str) -> bool:
+        """Whether a refusal names what was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Again:
     """A request that keeps a cache warm: where it goes, its body, and the tokens of output that it may cost."""

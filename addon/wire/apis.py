@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from addon.wire import (
     anthropic,
+    anthropic_clear,
     anthropic_expand,
     anthropic_marks,
     anthropic_refresh,
@@ -21,7 +22,7 @@ from addon.wire import (
     responses_expand,
     responses_reply,
 )
-from addon.wire.api import Api, Marking, Refreshing
+from addon.wire.api import Api, Clearing, Marking, Refreshing
 from addon.wire.reply import Relaying
 
 APIS: tuple[Api, ...] = (anthropic, chat, responses, gemini)
@@ -34,6 +35,8 @@ _RELAYING: Mapping[str, Relaying] = {
 }
 
 _MARKING: Mapping[str, Marking] = {anthropic.NAME: anthropic_marks}
+
+_CLEARING: Mapping[str, Clearing] = {anthropic.NAME: anthropic_clear}
 
 _REFRESHING: Mapping[str, Refreshing] = {anthropic.NAME: anthropic_refresh}
 
@@ -61,6 +64,11 @@ def relaying(api: Api) -> Relaying | None:
 def marking(api: Api) -> Marking | None:
     """How requests of an API are marked for the cache; None where that is never needed."""
     return _MARKING.get(api.NAME)
+
+
+def clearing(api: Api) -> Clearing | None:
+    """How providers of an API are asked to clear old results; None where they do no such thing."""
+    return _CLEARING.get(api.NAME)
 
 
 def refreshing(api: Api) -> Refreshing | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,11 @@ def standing(sent: bytes, forwarded: bytes, kept: Kept) -> dict[str, Splice]:
     return found
 
 
+ASKED = re.compile(rb',"context_management":\{"edits":\[\{"type":"clear_tool_uses_20250919",[^\[\]]*\}\]\}')
+"""What has the provider clear old results, where the client asks for nothing of the kind."""
+
+
 def taken_back(sent: bytes, forwarded: bytes, kept: Kept) -> bytes:
     """The client's body, rebuilt from the forwarded one."""
+    forwarded = ASKED.sub(b"", forwarded, count=1)
     return restore(parsed(forwarded), standing(sent, forwarded, kept), kept.pages).encode("utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from addon.recall.answer import NO_PAGE
 from tests.e2e.model import REFUSAL, TOOLS, Model, evicted, output
 from tests.e2e.talk import Talk
 from tests.e2e.world import blocks, world
@@ -64,7 +65,7 @@ def test_recalls_beside_real_calls_and_of_what_is_not_there(tmp_path: Path) -> N
         assert got[0] == ("\n".join(f"{n}\trow {n - 1} of output 0, in full" for n in range(6, 11)), False)
         assert got[1] == ("Monday", None)
         assert got[2] == ("There is no page feedfeedfeed here. Run the original call again to see its result.", False)
-        assert got[3] == ("`page` must be the ID that a handle names.", False)
+        assert got[3] == (NO_PAGE, False)
         assert there.up.invalid == 0
         metrics = there.proxy.metrics()
         assert metrics['mmu_recalls_total{result="served"}'] == 1

@@ -18,6 +18,7 @@ from typing import Any
 import anthropic
 import pytest
 
+from addon.recall.answer import NO_PAGE
 from tests.agent.transport import assemble, events, spell
 from tests.e2e.model import evicted, output
 from tests.e2e.talk import BASH, Talk, recall, text
@@ -279,7 +280,7 @@ def test_what_is_unknown_is_said_and_what_stands_above_is_pointed_to(tmp_path: P
         assert got[0] == got[2] == output(0)
         assert got[1].startswith(f"Page {page} stands above already")
         assert got[3].startswith(f"There is no page {foreign} here.")
-        assert got[4] == "`page` must be the ID that a handle names."
+        assert got[4] == NO_PAGE
         assert got[5].startswith("`grep` is not a pattern")
         assert there.up.invalid == 0
 

@@ -17,14 +17,14 @@ from addon.mmu.evict import Policy
 from addon.mmu.handle import PREFIX
 from addon.mmu.page import NAME
 from addon.mmu.plan import Plan, plan, rewrite, without_new
-from addon.mmu.view import DIGEST, Change, Descent, Splice, View, restore
+from addon.mmu.view import DIGEST, GONE, Change, Descent, Splice, View, restore
 from addon.recall import patch
 from addon.recall.offer import offer
 from addon.recall.relay import Relay
 from addon.recall.replay import Expanded, expanded
 from addon.watch.metrics import Metrics
 from addon.wire import exchange, rules
-from addon.wire.apis import relaying
+from addon.wire.apis import clearing, relaying
 from addon.wire.conversation import Conversation
 from addon.wire.exchange import Round
 from storage import records
@@ -149,6 +149,7 @@ class Play:
             offer=offer(self.spelling.api),
             answers=answers,
             relayed=self.found.splices,
+            clears=clearing(self.spelling.api) is not None,
         )
 
     def complete(self, asked: Conversation, found: Expanded) -> None:
@@ -184,17 +185,17 @@ class Play:
         assert before == after
 
     def sound(self, draft: Plan) -> None:
-        """Errors stay; what just arrived is at most folded; a fold refers to nothing but resident text."""
+        """Errors are not evicted; what just arrived is at most folded; a fold refers to nothing but resident text."""
         for entry in draft.table.entries:
             found = draft.splices.get(entry.anchor)
             if found is None:
                 continue
-            assert not entry.block.error or found.pardons
+            assert not entry.block.error or found.pardons or found.change is Change.CLEAR
             assert not found.pardons or entry.recalled
             if entry.arrival == draft.table.requests:
                 # A fork shows what its line had evicted, in a message that is another one now.
                 parent = draft.line.parent
-                assert found.change is not Change.EVICT or (parent is not None and entry.anchor in parent.splices)
+                assert found.change not in GONE or (parent is not None and entry.anchor in parent.splices)
             if found.change is Change.FOLD:
                 for needed in found.needs:
                     assert needed in draft.table.by_anchor

@@ -60,6 +60,11 @@ def test_a_played_session_folds_evicts_and_drops() -> None:
         play = Play(model, 0)
         play.play([*START, COLD, *START])
         assert {s.change for p in play.plans for s in p.new} == expected
+        if model == BOUND:  # a build that outlasts the cache: nothing may be evicted, so the provider clears
+            others = [Call("Bash", {"command": command}, "string") for command in COMMANDS[1:3]]
+            work = [Move(2.0, True, "On.", (call,), "", "") for call in (*others * 5, RUN)]
+            play.play([*work, replace(work[-1], idle=400.0), *work])
+            assert {s.change for p in play.plans for s in p.new} == expected | {Change.CLEAR}
 
 
 def test_a_splice_survives_the_store_unchanged() -> None:

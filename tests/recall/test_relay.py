@@ -16,7 +16,7 @@ from addon.mmu.evict import Policy
 from addon.mmu.plan import plan
 from addon.mmu.view import Splice
 from addon.recall import patch, relay_whole
-from addon.recall.answer import LONGEST, Ask
+from addon.recall.answer import LONGEST, NO_PAGE, Ask
 from addon.recall.relay import FEW, NO_MORE, ROUNDS, SHORT, TOO_LONG, Ends, GoesOn, Next, Relay
 from addon.recall.replay import place
 from addon.watch.metrics import Metrics
@@ -179,7 +179,7 @@ async def test_several_calls_are_answered_at_once() -> None:
     one, two, three = there.results(what)
     assert one == "1\tline"
     assert two.startswith("There is no page")
-    assert three == "`page` must be the ID that a handle names."
+    assert three == NO_PAGE
     assert there.metrics.value("mmu_faults_total") == 1
     assert list(there.pager.last.rounds[0].results) == ["h1", "h2", "h3"]
 

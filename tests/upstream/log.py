@@ -54,6 +54,8 @@ class Record:
     """Whether all of the answer was sent to somebody, who was told what it costs."""
     prefix_kept: float | None = None
     dropped: list[str] = field(default_factory=list)
+    cleared: int = 0
+    """How many tool uses the model was not shown the results of, as was asked."""
     content: list[dict[str, Any]] | None = field(default=None, repr=False)
     kept: bytes | None = field(default=None, repr=False)
 

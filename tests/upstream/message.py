@@ -55,6 +55,8 @@ def _deltas(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 def events(message: dict[str, Any]) -> Iterator[Event]:
     """The stream of a message: start, a ping, every block in pieces, the stop reason with the final usage, stop."""
+    managed = message.get("context_management")
+    message = {key: value for key, value in message.items() if key != "context_management"}
     opening = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
     opening["usage"] = {**message["usage"], "output_tokens": 1}
     yield "message_start", {"type": "message_start", "message": opening}
@@ -69,7 +71,8 @@ def events(message: dict[str, Any]) -> Iterator[Event]:
     stop = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
     # the closing usage repeats the totals but not how long was written for
     usage = {key: value for key, value in message["usage"].items() if key != "cache_creation"}
-    yield "message_delta", {"type": "message_delta", "delta": stop, "usage": usage}
+    told = {} if managed is None else {"context_management": managed}
+    yield "message_delta", {"type": "message_delta", "delta": stop, "usage": usage, **told}
     yield "message_stop", {"type": "message_stop"}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.upstream import chat, chat_message, gemini, message, responses, validity
+from tests.upstream import chat, chat_message, clearing, gemini, message, responses, validity
 from tests.upstream.answer import MAX_BODY, Answer, Refused, bytes_per_token, parse
 from tests.upstream.binding import Binding
 from tests.upstream.cache import Cache, Split, breakpoints
@@ -196,10 +196,14 @@ class Provider:
         record.model = parsed["model"]
         ratio = bytes_per_token(headers)
         line = prompt(parsed)
-        tokens = [here.tokens(ratio) for here in line]
+        # what is billed and cached is what the model is shown; what reasoning is bound to is what was sent
+        shown, applied = clearing.edited(parsed, lambda body: sum(here.tokens(ratio) for here in prompt(body)))
+        seen = prompt(shown)
+        record.cleared = sum(edit["cleared_tool_uses"] for edit in applied)
+        tokens = [here.tokens(ratio) for here in seen]
         if counting:
             return Answer(200, request_id, {"input_tokens": sum(tokens)})
-        return self._message(record, headers, parsed, line, tokens, ratio, request_id)
+        return self._message(record, headers, parsed, line, seen, tokens, ratio, request_id, applied)
 
     def _message(
         self,
@@ -207,9 +211,11 @@ class Provider:
         headers: Mapping[str, str],
         body: dict[str, Any],
         line: list[Position],
+        seen: list[Position],
         tokens: list[int],
         ratio: float,
         request_id: str,
+        applied: list[dict[str, Any]],
     ) -> Answer:
         record.stream = bool(body.get("stream"))
         record.turn = sum(part["role"] == "assistant" for part in body["messages"])
@@ -226,7 +232,7 @@ class Provider:
             return Answer(529, request_id, error_payload(529, "Overloaded", request_id))
         content = self._identified(reply["content"], line)
         content = self.binding.mint(body, line, content, record.label)
-        split = self._serve_cache(record, headers, body, line, tokens, ratio, model)
+        split = self._serve_cache(record, headers, body, seen, tokens, ratio, model)
         output = reply.get("output_tokens", sum(math.ceil(len(canonical(part)) / ratio) for part in content))
         if body["max_tokens"] == 0:
             content, output = [], 0
@@ -244,6 +250,8 @@ class Provider:
         if record.dropped:
             reason = {"type": "thinking_dropped", "reason": "prefix_binding_mismatch"}
             sent["input_transformations"] = [{**reason, "path": path} for path in record.dropped]
+        if body.get("context_management") is not None:
+            sent["context_management"] = {"applied_edits": applied}
         return Answer(200, request_id, sent, reply=reply, stream=record.stream)
 
     def _reply(self, record: Record, headers: Mapping[str, str], body: dict[str, Any]) -> Reply:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from tests.upstream import blocks, pairing
+from tests.upstream import blocks, clearing, pairing
 from tests.upstream.models import Model, model_of
 from tests.upstream.prompt import BILLING, as_blocks
 from tests.upstream.violation import Violation
@@ -160,6 +160,8 @@ def _context_management(body: dict[str, Any], betas: Collection[str]) -> None:
             raise Violation(f"context_management.edits.{at}", f"Input tag '{kind}' is not available with these betas")
         if kind == "clear_thinking_20251015" and at:
             raise Violation("context_management.edits", "`clear_thinking_20251015` must be the first edit")
+        if kind == clearing.TYPE:
+            clearing.check(f"context_management.edits.{at}", edit)
 
 
 def _tools(body: dict[str, Any]) -> frozenset[str]:
