@@ -329,7 +329,7 @@ class Mitmmu:
         kind = flow.response.headers.get("content-type", "")
         events = reader(kind)
         call: Call | Passed | None = getattr(flow, "mmu", None)
-        if not isinstance(call, Call) or PARENT in flow.metadata:
+        if call is None or isinstance(call, Passed) or PARENT in flow.metadata:
             # Not to be held back until it has ended, whatever it is.
             flow.response.stream = flow.response.stream or events is not None
             encoding = flow.response.headers.get("content-encoding", "identity")

@@ -28,7 +28,7 @@ class Observer:
         self.call = call
         self.metrics = metrics
         self.reader = reader
-        way = relaying(call.api) if isinstance(call, Call) and call.offered else None
+        way = None if isinstance(call, Passed) or not call.offered else relaying(call.api)
         self.speech = None if way is None else way.reply.listen()
         """What the model says, put together where it may call the recall tool."""
         self.gunzip = zlib.decompressobj(wbits=31) if gzipped else None
@@ -111,7 +111,7 @@ def hear_whole(call: Call | Passed, content_type: str, body: bytes) -> None:
         return
     payload = _loaded(body)
     call.usage = call.api.whole_usage(payload)
-    if isinstance(call, Call) and call.cleared:
+    if not isinstance(call, Passed) and call.cleared:
         _told_cleared(call, payload)
 
 

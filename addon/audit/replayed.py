@@ -43,7 +43,6 @@ COUNTED: Mapping[Change, str] = {
     Change.FOLD: "folds",
     Change.EXCERPT: "excerpts",
     Change.EVICT: "evictions",
-    Change.CLEAR: "clears",
     Change.STUB: "stubs",
 }
 """What is counted of a plan, and as what."""
