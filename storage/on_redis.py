@@ -1,0 +1,22 @@
+"""Everything that is shared on a Redis, over one link to it. Imports redis-py, which is an extra."""
+
+from __future__ import annotations
+
+from .news import News
+from .news_redis import Channel
+from .redis_link import Link
+from .redis_url import Target
+from .tiers import Beside
+from .warm import Process, Warm
+from .warm_redis import DAY, Shared
+
+
+def beside(target: Target, seconds: int = DAY) -> Beside:
+    """What a Hierarchy opens beside its store. A page stays `seconds` in Redis after its last use."""
+
+    async def connect(front: Process) -> tuple[Warm, News]:
+        link = Link(target)
+        await link.start()
+        return Shared(link, front, seconds), Channel(link)
+
+    return connect
