@@ -149,7 +149,7 @@ class Link:
         """TimeoutError when it takes longer. Its end is then not waited for: a cancelled call closes its connection."""
         task = asyncio.ensure_future(ask(self._client))
         try:
-            # in slices: time in which the loop itself was held up by others counts as one, for then nothing could arrive
+            # in slices: while the loop itself is held up nothing can arrive, and however long that takes is one slice
             for _ in range(_SLICES):
                 if not task.done():
                     await asyncio.wait((task,), timeout=seconds / _SLICES)
@@ -175,7 +175,7 @@ class Link:
                 continue
             try:
                 await self._within(lambda client: client.ping(), PATIENCE)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as above
                 self._breaker.proved(False, self._now())
                 self._tell(self._said(error))
             else:

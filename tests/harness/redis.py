@@ -39,15 +39,19 @@ def need() -> None:
 
 
 class Server:
-    """`with Server() as redis:` a running server. `settings`: its own directives, as on its command line."""
+    """`with Server() as redis:` a running server. `settings`: its own directives, with _ for -. `sentinel`: not a
+    server, but one that watches over others."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, sentinel: bool = False, **settings: str) -> None:
         self.port = _free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._process: subprocess.Popen[bytes] | None = None
-        given = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), "save": "", **settings}
-        given.setdefault("unixsocket", str(self.socket))
-        self._directives = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        given = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), **settings}
+        if not sentinel:
+            given |= {"save": '""', "unixsocket": str(self.socket)}
+        file = self.folder / "conf"
+        file.write_text("".join(f"{name.replace('_', '-')} {value}\n" for name, value in given.items()), "utf-8")
+        self._words = [str(file), *(["--sentinel"] if sentinel else [])]
 
     @property
     def url(self) -> str:
@@ -78,7 +82,7 @@ class Server:
         log = self.folder / "log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [binary(), *self._directives], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                [binary(), *self._words], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + PATIENCE
         while True:

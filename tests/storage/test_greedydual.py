@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.greedydual import GreedyDual
+from storage.greedydual import READ, GreedyDual
 
 
 class Plain:
@@ -17,7 +17,7 @@ class Plain:
 
     def put(self, key: str, size: int, uses: float) -> None:
         self.count += 1
-        self.held[key] = (self.age + uses / size, self.count, size, uses)
+        self.held[key] = (self.age + uses * (1 + size / READ) / size, self.count, size, uses)
 
     def add(self, key: str, size: int, uses: float) -> None:
         self.put(key, size, max(uses, self.held[key][3]) if key in self.held else uses + 1)
