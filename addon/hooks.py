@@ -63,9 +63,12 @@ OPEN_SECONDS = 5.0
 def _beside(settings: Settings) -> Beside | None:
     if settings.redis is None:
         return None
-    # an extra: it need not be installed
-    from storage.on_redis import beside
-
+    # an extra: it need not be installed, and a script that is loaded beside us may lie next to a redis.py of its own
+    try:
+        from storage.on_redis import beside
+    except ImportError as error:
+        logger.error("mitmmu: the Python client of Redis cannot be loaded, so there is no mmu_redis: %s", error)
+        return None
     return beside(settings.redis, settings.redis_seconds)
 
 

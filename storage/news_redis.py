@@ -1,6 +1,7 @@
 """News by a channel of a Redis.
 
-Messages are JSON: {"from": PROCESS, "keys": [[TENANT, "head" or "session", KEY], ...]}.
+Messages are JSON: {"from": PROCESS, "keys": [[TENANT, "head" or "session", KEY], ...]}. Without keys, or where it
+cannot be read, a message may be of anything: so a process that could not tell of a commit says as much with the next.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import json
 import logging
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from .cache import Key
-from .redis_link import BUDGET, PATIENCE, Away, Client, Link, listener
+from .redis_link import BUDGET, PATIENCE, Away, Client, Link, leave, listener
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Channel:
         self._waiting: set[Key] = set()
         self._telling: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
+        self._untold = False
         self._told = 0
         self._heard = 0
         self._listening = False
@@ -49,6 +50,7 @@ class Channel:
 
     def tell(self, keys: frozenset[Key]) -> None:
         if not self._link.up or len(self._waiting) > _MOST_WAITING:
+            self._untold = True
             return
         self._waiting |= keys
         if self._telling is None or self._telling.done():
@@ -67,11 +69,15 @@ class Channel:
 
     async def _tell(self) -> None:
         while self._waiting:
-            keys, self._waiting = self._waiting, set()
+            keys, self._waiting = set() if self._untold else self._waiting, set()
             text = json.dumps({"from": self._self, "keys": sorted(keys)})
-            with suppress(Away):
+            self._untold = False
+            try:
                 await self._link.call(partial(self._publish, text=text))
-                self._told += 1
+            except Away:
+                self._untold = True
+                return
+            self._told += 1
 
     async def _publish(self, client: Client, text: str) -> None:
         await client.publish(self._name, text)
@@ -99,8 +105,7 @@ class Channel:
                 logger.exception("mitmmu: the channel is lost")
             finally:
                 self._listening = False
-                with suppress(RedisError, OSError):
-                    await client.aclose()
+                await leave(client)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST)
 
@@ -125,7 +130,7 @@ class Channel:
                     yield message["data"]
 
     def _keys(self, message: bytes) -> frozenset[Key] | None:
-        """Empty for a message of our own; None for one that cannot be read."""
+        """Empty for a message of our own; None for one that may be of anything."""
         try:
             read = json.loads(message)
             if read["from"] == self._self:

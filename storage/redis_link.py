@@ -59,6 +59,14 @@ def listener(target: Target, turn: int) -> Client:
     return _single(target, turn) if target.kind == "cluster" else client(target)
 
 
+async def leave(client: Client) -> None:
+    """Close what `client` and `listener` made, the ways to the sentinels included. Raises nothing."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for each in (client, *(manager.sentinels if manager is not None else ())):
+        with suppress(RedisError, OSError):
+            await asyncio.wait_for(each.aclose(), PATIENCE)
+
+
 def _single(target: Target, turn: int) -> Client:
     if target.kind == "socket":
         return Redis(unix_socket_path=target.path, db=target.db, **_how(target))
@@ -76,7 +84,8 @@ def _how(target: Target) -> dict[str, Any]:
 
 def _transport(target: Target) -> dict[str, Any]:
     times: dict[str, Any] = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
-    return {**times, "ssl": True, **dict(target.files)} if target.tls else times
+    # said aloud, because older redis-py did not check the name
+    return {**times, "ssl": True, "ssl_check_hostname": True, **dict(target.files)} if target.tls else times
 
 
 class Link:
@@ -142,8 +151,7 @@ class Link:
         if self._healing is not None:
             self._healing.cancel()
             await asyncio.wait((self._healing,))
-        with suppress(RedisError, OSError):
-            await asyncio.wait_for(self._client.aclose(), PATIENCE)
+        await leave(self._client)
 
     async def _within[T](self, ask: Callable[[Client], Awaitable[T]], seconds: float) -> T:
         """TimeoutError when it takes longer. Its end is then not waited for: a cancelled call closes its connection."""
@@ -193,14 +201,12 @@ class Link:
         logger.warning("mitmmu: Redis at %s is not used for now, which loses nothing: %s", self.target, why)
 
     def _said(self, error: Exception) -> str:
-        if isinstance(error, AuthenticationError) or str(error).startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-            return f"it refuses the user or the password in mmu_redis, or what they may do ({_short(error)})"
-        text = _short(error) or "it does not answer"
-        return text.replace(self.target.password, "***") if self.target.password else text
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        text = " ".join(str(error).split())[:200]
+        if self.target.password:
+            text = text.replace(self.target.password, "***")
+        if isinstance(error, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+            return f"it refuses the user or the password in mmu_redis, or what they may do ({text})"
+        return text or "it does not answer"
 
 
 def _leave(task: asyncio.Future[Any]) -> None:

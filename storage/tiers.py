@@ -186,7 +186,11 @@ class Hierarchy:
 
     async def close(self) -> None:
         """Write what waits, facts and sums included, and stop; within 5 seconds, finished or not, and a few more where
-        a warm tier is slow to leave."""
+        what is beside the store is slow to leave."""
+        leaving = asyncio.ensure_future(self._leave())
+        await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)
+        await leaving
+
+    async def _leave(self) -> None:
         await self._news.close()
         await self._warm.close()
-        await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)

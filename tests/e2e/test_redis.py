@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
+
+from redis import Redis
 
 from tests.agent.session import build
 from tests.e2e.ledger import read, taken_back
 from tests.e2e.world import is_prefix, texts, until, world
-from tests.harness.redis import Server, need
+from tests.harness.redis_server import Server, need
 
 COLD = 300.0
 TURNS = 40
@@ -48,6 +51,8 @@ def test_killed_in_the_middle_and_back(tmp_path: Path) -> None:
                 until(lambda: gauge("breaker") == 0, "it does not heal")
         bodies = [record.body for record in there.seen(agent.label)]
         assert there.up.invalid == 0
+        with Redis(port=redis.port, password=login, db=1) as held:
+            assert cast(int, held.dbsize()) > 0, "what was stored after its return is not there"
         kept = read(there.proxy.home, agent.client.session)
         metrics, log = there.proxy.metrics(), there.proxy.log_text()
         _, page = there.proxy.site("/metrics")

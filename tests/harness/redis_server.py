@@ -1,4 +1,7 @@
-"""A real Redis, or Valkey, in a process of its own, on a free loopback port, with all its files in one folder."""
+"""A real Redis, or Valkey, in a process of its own, on a free loopback port, with all its files in one folder.
+
+Not called redis.py: mitmdump puts the folder of every script that it loads on its path, and this one has some.
+"""
 
 from __future__ import annotations
 
