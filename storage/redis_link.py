@@ -19,7 +19,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from .breaker import Breaker
 from .redis_url import Target
@@ -100,6 +100,7 @@ class Link:
         self._healing: asyncio.Task[None] | None = None
         self._probed = asyncio.Event()
         self._told = ""
+        self._refusing = False
         self._late = 0
         self._errors = 0
         self._refused = 0
@@ -122,9 +123,14 @@ class Link:
             raise Away
         try:
             answer = await self._within(ask, self._budget)
-        except OutOfMemoryError as error:
-            # it is there and answers: only it takes nothing more
-            self._refused += 1
+        except ResponseError as error:
+            # it is there and answers in time, so nothing is gained by not asking
+            self._breaker.answered()
+            if isinstance(error, OutOfMemoryError):
+                self._refused += 1
+            else:
+                self._errors += 1
+                self._tell_refusal(self._said(error))
             raise Away from error
         except TimeoutError as error:
             self._late += 1
@@ -200,11 +206,18 @@ class Link:
         self._told = why
         logger.warning("mitmmu: Redis at %s is not used for now, which loses nothing: %s", self.target, why)
 
+    def _tell_refusal(self, why: str) -> None:
+        """Once, for it will be the same with every call."""
+        if not self._refusing:
+            self._refusing = True
+            logger.warning("mitmmu: Redis at %s is there, but not all that is wanted of it works: %s", self.target, why)
+
     def _said(self, error: Exception) -> str:
-        text = " ".join(str(error).split())[:200]
+        # what follows quotes the call, and with it a page
+        text = " ".join(str(error).partition(", with args")[0].split())[:200]
         if self.target.password:
             text = text.replace(self.target.password, "***")
-        if isinstance(error, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
+        if isinstance(error, AuthenticationError | NoPermissionError):
             return f"it refuses the user or the password in mmu_redis, or what they may do ({text})"
         return text or "it does not answer"
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from mitmproxy.exceptions import OptionsError
 
-from addon import options
+from addon import hooks, options
 from storage.redis_url import Target, parse
 
 GIVEN = {name: default for name, (default, _) in options.OPTIONS.items()}
@@ -77,6 +79,17 @@ def test_without_the_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     with pytest.raises(OptionsError, match=r"pip install .*mitmmu\[redis\]"):
         options.read({**GIVEN, "mmu_redis": "redis://h"}, {})
     assert options.read(GIVEN, {}).redis is None
+
+
+def test_a_client_that_cannot_be_loaded_costs_no_more_than_redis(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A module called redis that is another's, say."""
+    monkeypatch.setitem(sys.modules, "storage.on_redis", None)
+    assert hooks._beside(options.read({**GIVEN, "mmu_redis": "redis://:hush@h"}, {})) is None
+    assert "there is no mmu_redis" in caplog.text
+    assert "hush" not in caplog.text
+    assert hooks._beside(options.read(GIVEN, {})) is None
 
 
 @pytest.mark.parametrize("wrong", ["", "0", "-1", "1.5", "day"])
