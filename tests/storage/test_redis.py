@@ -351,6 +351,30 @@ async def test_killed_and_back_again(own: Server, tmp_path: Path, caplog: pytest
     assert "is back" in said[1]
 
 
+async def test_a_server_that_comes_later_is_used_from_then_on(own: Server, tmp_path: Path) -> None:
+    own.kill()
+    one = page()
+    async with store(tmp_path, own) as ours:
+        assert await ours.commit(batch(pages=[one]), 5) is Outcome.STORED
+        assert ours.stats()["redis_breaker"] != 0
+        own.start()
+        await until(lambda: ours.stats()["redis_breaker"] == 0)
+        assert await ours.commit(batch(conversation(requests=2), pages=[page(b"two")]), 5) is Outcome.STORED
+    async with asking(own) as redis:
+        assert len(await redis.keys("*:page")) == 1
+
+
+async def test_a_server_that_takes_connections_and_says_nothing_holds_up_neither_start_nor_end(tmp_path: Path) -> None:
+    door = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    target = parse(f"redis://127.0.0.1:{door.sockets[0].getsockname()[1]}")
+    began = time.monotonic()
+    ours = await Hierarchy.open(url(tmp_path), beside=beside(target))
+    assert time.monotonic() - began < 2
+    assert await ours.commit(batch(), 5) is Outcome.STORED
+    assert await took(ours.close()) < 3
+    door.close()
+
+
 @pytest.mark.parametrize("login", [":hush-wrong", "mmu:hush-wrong", ""])
 async def test_a_wrong_password_is_said_once_and_it_goes_on(
     login: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
