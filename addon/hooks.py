@@ -45,7 +45,7 @@ from addon.wire.api import Api
 from addon.wire.reply import Relaying
 from addon.wire.usage import Usage
 from storage.errors import StoreError
-from storage.tiers import Hierarchy
+from storage.tiers import Beside, Hierarchy
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,18 @@ MODEL = re.compile(r"/models?/([^/:?]+)")
 """Where a path names it."""
 OPEN_SECONDS = 5.0
 """How long the first requests wait for the store to open."""
+
+
+def _beside(settings: Settings) -> Beside | None:
+    if settings.redis is None:
+        return None
+    # an extra: it need not be installed, and a script that is loaded beside us may lie next to a redis.py of its own
+    try:
+        from storage.on_redis import beside
+    except ImportError as error:
+        logger.error("mitmmu: the Python client of Redis cannot be loaded, so there is no mmu_redis: %s", error)
+        return None
+    return beside(settings.redis, settings.redis_seconds)
 
 
 class Mitmmu:
@@ -87,6 +99,8 @@ class Mitmmu:
         if self.opening is not None and self.settings is not None:
             if (settings.home, settings.store) != (self.settings.home, self.settings.store):
                 raise OptionsError("mmu_home and mmu_store cannot change while mitmproxy runs")
+            if (settings.redis, settings.redis_seconds) != (self.settings.redis, self.settings.redis_seconds):
+                raise OptionsError("mmu_redis and mmu_redis_ttl cannot change while mitmproxy runs")
             if settings.mode is not self.settings.mode:
                 raise OptionsError("mmu_mode cannot change while mitmproxy runs: a view must be kept or not kept")
         self.settings = settings
@@ -107,7 +121,7 @@ class Mitmmu:
             if settings.mode is not Mode.OBSERVE:
                 key = await asyncio.to_thread(tenant_key, settings.home)
                 self.site_token = await asyncio.to_thread(site_token, settings.home)
-                self.hierarchy = await Hierarchy.open(settings.store)
+                self.hierarchy = await Hierarchy.open(settings.store, beside=_beside(settings))
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
             accounts.use(settings.prices)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 
 from mitmproxy.addonmanager import Loader
@@ -16,6 +17,8 @@ from mitmproxy.exceptions import OptionsError
 from addon import places
 from addon.mmu.evict import Policy
 from addon.mmu.price import Override, overrides
+from storage import redis_url
+from storage.redis_url import Target
 
 
 class Recall(StrEnum):
@@ -49,6 +52,10 @@ class Settings:
     home: Path
     store: str
     """SQLAlchemy URL."""
+    redis: Target | None = None
+    """The Redis that several proxies share; None for none."""
+    redis_seconds: int = 86_400
+    """How long a page stays there after its last use."""
     mode: Mode = Mode.AUTO
     policy: Policy = field(default_factory=Policy)
     recall: Recall = Recall.AUTO
@@ -65,6 +72,12 @@ class Settings:
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
     "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
+    "mmu_redis": (
+        "",
+        "Redis that several proxies share as a warm tier: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, "
+        "unix:///PATH, redis+sentinel://HOST,HOST/SERVICE or redis+cluster://HOST,HOST. Default: none, each its own.",
+    ),
+    "mmu_redis_ttl": ("86400", "Seconds that a page stays in Redis after its last use."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, patient (a warm cache is never cut), or fifo:AGE:BYTES, the published age rule."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
@@ -107,6 +120,24 @@ def _store(text: str, home: Path) -> str:
         return places.store(text, home)
     except ValueError as error:
         raise OptionsError(f"mmu_store: {error}") from None
+
+
+def _redis(text: str) -> Target | None:
+    if not text:
+        return None
+    try:
+        target = redis_url.parse(text)
+    except ValueError as error:
+        raise OptionsError(f"mmu_redis: {error}") from None
+    if find_spec("redis") is None:
+        raise OptionsError("mmu_redis needs the Python client of Redis: pip install 'redis>=5.2', or mitmmu[redis]")
+    return target
+
+
+def _seconds(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,7}", text):
+        raise OptionsError(f"mmu_redis_ttl={text!r}: expected seconds, for example 86400 for a day")
+    return int(text)
 
 
 def _prices(text: str, home: Path) -> tuple[Override, ...]:
@@ -156,6 +187,8 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     return Settings(
         home=home,
         store=_store(given["mmu_store"], home),
+        redis=_redis(given["mmu_redis"]),
+        redis_seconds=_seconds(given["mmu_redis_ttl"]),
         mode=Mode(given["mmu_mode"]),
         policy=replace(_policy(given["mmu_policy"]), stubs=given["mmu_tools"] == "auto"),
         recall=Recall(given["mmu_recall"]),

@@ -3,7 +3,8 @@
 An answer may only come from here when it is known to be whole. So beside the conversations there is, for each head
 and each session key that was looked up, the set of ids that carry it; a lookup of a key without such a set goes to the
 database. A conversation that is evicted takes the sets of its keys along. Other processes write too: what they changed
-shows when our next batch turns out stale, and then everything about that conversation is forgotten.
+shows when our next batch turns out stale, and then everything about that conversation is forgotten. Where there are
+news of them (news.py) it is forgotten as soon as they come.
 
 Runs on the event loop only, hence no lock. A read that was on its way while something it may concern was written is
 not taken in.
@@ -51,6 +52,11 @@ def keys(tenant: str, head: str, session: str) -> frozenset[Key]:
 
 def _keys(record: Conversation) -> frozenset[Key]:
     return keys(record.tenant, record.head, record.session)
+
+
+def touched(change: rows.Change) -> frozenset[Key]:
+    """Under what a conversation is found that was changed, and under what it was."""
+    return _keys(change.after) if change.before is None else _keys(change.after) | _keys(change.before)
 
 
 def _weigh(splices: Sequence[Splice]) -> int:
@@ -121,7 +127,7 @@ class Cache:
     def wrote(self, batch: Batch, change: rows.Change) -> None:
         """Write a stored batch through."""
         after, before = change.after, change.before
-        self._spoil(_keys(after) if before is None else _keys(after) | _keys(before))
+        self._spoil(touched(change))
         old = self._entries.get(after.id)
         held: tuple[Splice, ...] = ()
         texts = 0
@@ -139,6 +145,22 @@ class Cache:
         """What is known of a conversation and its siblings is no longer certain."""
         self._spoil(_keys(record))
         self._forget(record)
+
+    def forget(self, changed: frozenset[Key]) -> None:
+        """What another process wrote under these keys is not known here."""
+        self._spoil(changed)
+        for id in {id for key in changed for id in self._whole.get(key, ())}:
+            self._forget(self._entries[id].stored.conversation)
+        for key in changed:
+            self._whole.pop(key, None)
+
+    def clear(self) -> None:
+        """Nothing that is known is certain any more."""
+        for reading in self._readings:
+            reading.spoilt = True
+        self._entries.clear()
+        self._whole.clear()
+        self._bytes = 0
 
     def stats(self) -> dict[str, int]:
         return {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from .cache import Cache, keys
+from .cache import Cache, keys, touched
 from .cold import Cold
+from .news import News, Silence
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .rows import BY
 from .search import LIMIT, MOST
@@ -19,6 +20,9 @@ _CACHE_BYTES = 32 * MIB
 _CLOSE_SECONDS = 5.0
 _SHORTEST_PREFIX = 8
 
+type Beside = Callable[[Process], Awaitable[tuple[Warm, News]]]
+"""Puts something behind a warm tier in the process, and listens to others on the same store. Raises nothing."""
+
 
 class Hierarchy:
     """Pages, splices, conversations and facts over the warm and the cold tier. To be used on one event loop.
@@ -26,21 +30,34 @@ class Hierarchy:
     Reads raise StoreError when the database cannot answer, PageDamaged when a page cannot be had exactly.
     """
 
-    def __init__(self, cold: Cold, warm: Warm) -> None:
+    def __init__(self, cold: Cold, warm: Warm, news: News) -> None:
         self._cold = cold
         self._warm = warm
+        self._news = news
         self._cache = Cache(_CACHE_BYTES)
         self._snapshots = Snapshots()
         self._outcomes = dict.fromkeys(Outcome, 0)
+        self._news.hear(self._cache.forget, self._cache.clear)
 
     @classmethod
-    async def open(cls, url: str, *, warm_bytes: int = 64 * MIB, clock: Callable[[], float] = time.time) -> Hierarchy:
+    async def open(
+        cls,
+        url: str,
+        *,
+        beside: Beside | None = None,
+        warm_bytes: int = 64 * MIB,
+        clock: Callable[[], float] = time.time,
+    ) -> Hierarchy:
         """Open the store at a SQLAlchemy URL (sqlite:///PATH), making or upgrading it if need be.
 
-        `warm_bytes` bounds the warm tier, `clock` gives epoch seconds. ValueError for a URL that is not understood,
-        SchemaTooNew for a database of a later version, StoreError for one that cannot be opened.
+        `beside` makes what is shared with other processes; without it the warm tier is one in the process, and
+        nobody is told anything. `warm_bytes` bounds what is kept in the process, `clock` gives epoch seconds.
+        ValueError for a URL that is not understood, SchemaTooNew for a database of a later version, StoreError for one
+        that cannot be opened.
         """
-        return cls(await asyncio.to_thread(Cold.open, url, clock), Process(warm_bytes))
+        cold = await asyncio.to_thread(Cold.open, url, clock)
+        front = Process(warm_bytes)
+        return cls(cold, *(await beside(front) if beside is not None else (front, Silence())))
 
     @property
     def last_error(self) -> str:
@@ -80,8 +97,8 @@ class Hierarchy:
             self._cache.drop(record)
             return outcome
         self._cache.wrote(batch, change)
-        for page in batch.pages:
-            await self._warm.put(page.tenant, page.id, page.text)
+        self._news.tell(touched(change))
+        await self._warm.put(record.tenant, {page.id: page.text for page in batch.pages})
         return outcome
 
     async def page(self, tenant: str, id: str) -> bytes | None:
@@ -90,7 +107,7 @@ class Hierarchy:
         if text is None:
             text = await self._cold.page(tenant, id)
             if text is not None:
-                await self._warm.put(tenant, id, text)
+                await self._warm.put(tenant, {id: text})
         return text
 
     async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
@@ -161,11 +178,19 @@ class Hierarchy:
         return {
             **self._cache.stats(),
             **self._warm.stats(),
+            **self._news.stats(),
             **self._cold.stats(),
             "commits": self._outcomes[Outcome.STORED],
             **{each.value: self._outcomes[each] for each in (Outcome.STALE, Outcome.LATE, Outcome.FAILED)},
         }
 
     async def close(self) -> None:
-        """Write what waits, facts and sums included, and stop; within 5 seconds, finished or not."""
+        """Write what waits, facts and sums included, and stop; within 5 seconds, finished or not, and a few more where
+        what is beside the store is slow to leave."""
+        leaving = asyncio.ensure_future(self._leave())
         await asyncio.to_thread(self._cold.close, _CLOSE_SECONDS)
+        await leaving
+
+    async def _leave(self) -> None:
+        await self._news.close()
+        await self._warm.close()

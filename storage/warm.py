@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Protocol
+
+from .greedydual import GreedyDual
 
 
 class Warm(Protocol):
-    """A bounded place for pages. Losing one is never an error: the cold tier has them all."""
+    """A bounded place for pages. Losing one is never an error: the cold tier has them all. Nothing here raises."""
 
     async def get(self, tenant: str, id: str) -> bytes | None: ...
 
-    async def put(self, tenant: str, id: str, text: bytes) -> None: ...
+    async def put(self, tenant: str, pages: Mapping[str, bytes]) -> None:
+        """Keep pages of one tenant, texts by id, as far as they fit."""
 
     def stats(self) -> dict[str, int]: ...
 
+    async def close(self) -> None: ...
+
 
 class Process:
-    """A warm tier inside the process: least recently used goes first, within a budget of bytes."""
+    """A warm tier inside the process, within a budget of bytes; what goes first is said in greedydual.py."""
 
-    # what an entry costs beside its text: two key strings, a tuple, a node of the ordered dict
-    OVERHEAD = 400
+    # what an entry costs beside its text: two key strings, tuples, its place in the order
+    OVERHEAD = 600
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._bytes = 0
-        self._pages: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._pages: dict[tuple[str, str], bytes] = {}
+        self._order: GreedyDual[tuple[str, str]] = GreedyDual()
         self._hits = 0
         self._misses = 0
         self._aged = 0
@@ -36,22 +42,33 @@ class Process:
             self._misses += 1
             return None
         self._hits += 1
-        self._pages.move_to_end((tenant, id))
+        self._order.use((tenant, id))
         return text
 
-    async def put(self, tenant: str, id: str, text: bytes) -> None:
-        key = (tenant, id)
-        old = self._pages.pop(key, None)
+    async def put(self, tenant: str, pages: Mapping[str, bytes]) -> None:
+        for id, text in pages.items():
+            self.take_in(tenant, id, text)
+
+    def take_in(self, tenant: str, id: str, text: bytes, uses: float = 0.0) -> None:
+        """Keep a page that was asked for `uses` times elsewhere."""
+        key, size = (tenant, id), len(text) + self.OVERHEAD
+        old = self._pages.get(key)
+        if size > self._budget:
+            if old is not None:
+                self._order.drop(key)
+                self._remove(key)
+            return
         if old is not None:
             self._bytes -= len(old) + self.OVERHEAD
-        if len(text) + self.OVERHEAD > self._budget:
-            return
         self._pages[key] = text
-        self._bytes += len(text) + self.OVERHEAD
+        self._bytes += size
+        self._order.add(key, size, uses)
         while self._bytes > self._budget:
-            _, gone = self._pages.popitem(last=False)
-            self._bytes -= len(gone) + self.OVERHEAD
+            self._remove(self._order.evict())
             self._aged += 1
+
+    def _remove(self, key: tuple[str, str]) -> None:
+        self._bytes -= len(self._pages.pop(key)) + self.OVERHEAD
 
     def stats(self) -> dict[str, int]:
         return {
@@ -61,3 +78,6 @@ class Process:
             "warm_misses": self._misses,
             "warm_aged": self._aged,
         }
+
+    async def close(self) -> None:
+        """Nothing waits."""

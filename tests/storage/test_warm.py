@@ -23,7 +23,7 @@ def test_stays_within_its_budget_and_returns_what_was_put(
                 assert await warm.get(*key) in (None, latest.get(key))
             else:
                 latest[key] = bytes([number]) * size
-                await warm.put(*key, latest[key])
+                await warm.put(key[0], {key[1]: latest[key]})
             stats = warm.stats()
             assert stats["warm_bytes"] <= budget
             held = [text for each, text in latest.items() if await warm.get(*each) is not None]
@@ -33,25 +33,33 @@ def test_stays_within_its_budget_and_returns_what_was_put(
     asyncio.run(run())
 
 
-async def test_the_page_asked_for_longest_ago_goes_first() -> None:
+async def test_the_page_asked_for_least_goes_first_and_of_those_the_one_asked_for_longest_ago() -> None:
     warm = Process(3 * (100 + Process.OVERHEAD))
     for id in "abc":
-        await warm.put("t", id, id.encode() * 100)
+        await warm.put("t", {id: id.encode() * 100})
     assert await warm.get("t", "a")
-    await warm.put("t", "d", b"d" * 100)
-    assert [id for id in "abcd" if await warm.get("t", id)] == ["a", "c", "d"]
+    await warm.put("t", {"d": b"d" * 100})
     assert warm.stats()["warm_aged"] == 1
+    assert [id for id in "abcd" if await warm.get("t", id)] == ["a", "c", "d"]
+
+
+async def test_a_page_that_was_asked_for_elsewhere_stays_longer() -> None:
+    warm = Process(3 * (100 + Process.OVERHEAD))
+    warm.take_in("t", "a", b"a" * 100, 5.0)
+    for id in "bcde":
+        await warm.put("t", {id: id.encode() * 100})
+    assert [id for id in "abcde" if await warm.get("t", id)] == ["a", "d", "e"]
 
 
 async def test_a_page_beyond_the_budget_drives_nothing_out() -> None:
     warm = Process(1000)
-    await warm.put("t", "small", b"x")
-    await warm.put("t", "large", b"x" * 1000)
+    await warm.put("t", {"small": b"x"})
+    await warm.put("t", {"large": b"x" * 1000})
     assert await warm.get("t", "small") == b"x"
     assert await warm.get("t", "large") is None
 
 
 async def test_a_tenant_sees_its_own_pages_only() -> None:
     warm = Process(10_000)
-    await warm.put("t", "a", b"x")
+    await warm.put("t", {"a": b"x"})
     assert await warm.get("u", "a") is None
