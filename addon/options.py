@@ -47,8 +47,8 @@ class Mode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Settings:
     home: Path
-    store: str
-    """SQLAlchemy URL."""
+    store: str = field(repr=False)
+    """SQLAlchemy URL. Not to be shown: it may hold a password."""
     mode: Mode = Mode.AUTO
     policy: Policy = field(default_factory=Policy)
     recall: Recall = Recall.AUTO
@@ -64,7 +64,7 @@ class Settings:
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
-    "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
+    "mmu_store": ("", "sqlite:///PATH or postgresql://USER@HOST/DATABASE. Default: SQLite in mmu_home."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, patient (a warm cache is never cut), or fifo:AGE:BYTES, the published age rule."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),

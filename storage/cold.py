@@ -59,7 +59,10 @@ class Cold:
                 schema.upgrade(upgrading)
                 upgrading.dispose()
             engine.prepare(parsed)
-            return cls(parsed, reader, clock)
+            made = cls(parsed, reader, clock)
+            with reader.connect() as connection:
+                made.writer.bytes = engine.measure(connection)
+            return made
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreError(f"the store cannot be opened: {error}") from error
 
@@ -118,7 +121,9 @@ class Cold:
             raise StoreError(f"the store cannot be searched: {error}") from error
 
     async def totals(self) -> dict[str, int]:
-        return {**await self._read(rows.totals), "store_bytes": engine.size(self._url)}
+        found = await self._read(rows.totals)
+        self.writer.bytes = await self._read(engine.measure)
+        return {**found, "store_bytes": self.writer.bytes}
 
     async def facts(self, scope: str) -> dict[str, JSON]:
         # asked first: what is flushed while we read is then told twice rather than not at all
@@ -149,8 +154,9 @@ class Cold:
         return added(*await self._with(waiting, rows.known_tallies, tenant, scope))
 
     def stats(self) -> dict[str, int]:
+        size = engine.size(self._url)
         return {
-            "cold_bytes": engine.size(self._url),
+            "cold_bytes": self.writer.bytes if size is None else size,
             "cold_hits": self._hits,
             "cold_misses": self._misses,
             "transactions": self.writer.transactions,
