@@ -6,19 +6,20 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Concatenate
+from typing import Concatenate, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from . import engine, rows, schema, search
+from . import engine, postgres_search, rows, schema, search
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .tallies import added
-from .writer import Writer
+from .writer import Writer, lost
 
 # how long an upgrade waits for another process that is upgrading
 _UPGRADE_SECONDS = 30.0
@@ -29,6 +30,20 @@ _MOVE_SECONDS = 0.005
 _MOVES = 400
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
+# one that was lost and not merely slow
+_AGAIN_SECONDS = 1.0
+
+
+class Search(Protocol):
+    """An index over pages: a module for each database."""
+
+    def terms(self, words: str) -> tuple[str, ...]: ...
+    def possible(self, connection: Connection) -> None: ...
+    def index(self, reader: Engine, writer: Engine, stop: threading.Event) -> None: ...
+    def find(self, connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit, ...]: ...
+
+
+_SEARCHES: Mapping[str, Search] = {"sqlite": search, "postgresql": postgres_search}
 
 
 class Cold:
@@ -105,17 +120,18 @@ class Cold:
         return await self._read(rows.any_page, id)
 
     async def search(self, words: str, limit: int) -> tuple[Hit, ...]:
+        search = _SEARCHES[self._url.get_backend_name()]
+
         def run() -> tuple[Hit, ...]:
             wanted = search.terms(words)
             with self._reader.connect() as connection:
-                if not search.possible(connection):
-                    raise StoreError("this store has no search: it was made by an SQLite without FTS5")
+                search.possible(connection)
             search.index(self._reader, self._indexing, self._closing)
             with self._reader.connect() as connection:
                 return search.find(connection, wanted, limit)
 
         try:
-            return await asyncio.to_thread(run)
+            return await asyncio.to_thread(_again, run)
         except (SQLAlchemyError, sqlite3.Error) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be searched: {error}") from error
@@ -198,10 +214,21 @@ class Cold:
                 return query(connection, *args, **kwargs)
 
         try:
-            return await asyncio.to_thread(run)
+            return await asyncio.to_thread(_again, run)
         except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be read: {error}") from error
+
+
+def _again[T](run: Callable[[], T]) -> T:
+    """What `run` returns. A connection that lay idle may have gone in the meantime, so that it is tried once more."""
+    began = time.monotonic()
+    try:
+        return run()
+    except DBAPIError as error:
+        if not lost(error) or time.monotonic() - began > _AGAIN_SECONDS:
+            raise
+        return run()
 
 
 def _without(stored: Stored, change: rows.Change | None) -> Stored | None:

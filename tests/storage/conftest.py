@@ -24,7 +24,7 @@ def server() -> Iterator[Postgres]:
 @pytest.fixture
 def elsewhere(server: Postgres, tmp_path: Path) -> Iterator[Path]:
     """A folder whose store is on Postgres."""
-    make.ELSEWHERE[tmp_path] = server.database()
+    make.ELSEWHERE[tmp_path] = server.empty()
     yield tmp_path
     del make.ELSEWHERE[tmp_path]
 

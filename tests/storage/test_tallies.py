@@ -36,8 +36,8 @@ async def written(store: Hierarchy, scope: str = "s") -> None:
     raise TimeoutError
 
 
-async def test_what_was_added_is_told_before_it_is_written_and_after(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_what_was_added_is_told_before_it_is_written_and_after(place: Path) -> None:
+    async with opened(place) as store:
         store.tally("t", "s", {"a": 1, "b": 0.5})
         store.tally("t", "s", {"a": 2})
         store.tally("t", "other", {"a": 7})
@@ -49,7 +49,7 @@ async def test_what_was_added_is_told_before_it_is_written_and_after(tmp_path: P
         assert await store.tallies("t", "other") == {"a": 7, TOTAL: 0}
         assert await store.tallies("u", "s") == {"a": 9, TOTAL: 0}
         assert await store.tallies("u", "other") == {}
-    assert stored(tmp_path) == {"a": 3, "b": 0.5, TOTAL: 0}
+    assert stored(place) == {"a": 3, "b": 0.5, TOTAL: 0}
 
 
 amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 50).map(float), max_size=3)
@@ -57,12 +57,12 @@ amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 50).map(float),
 
 @settings(max_examples=cases(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.uuids(), st.lists(st.tuples(st.integers(0, 1), amounts), max_size=12))
-def test_whoever_adds_it_sums_up(tmp_path: Path, scope: UUID, additions: list[tuple[int, Mapping[str, float]]]) -> None:
+def test_whoever_adds_it_sums_up(place: Path, scope: UUID, additions: list[tuple[int, Mapping[str, float]]]) -> None:
     async def run() -> dict[str, float]:
-        async with opened(tmp_path) as one, opened(tmp_path) as two:
+        async with opened(place) as one, opened(place) as two:
             for which, more in additions:
                 (one, two)[which].tally("t", str(scope), more)
-        async with opened(tmp_path) as again:
+        async with opened(place) as again:
             return await again.tallies("t", str(scope))
 
     expected: dict[str, float] = {}
@@ -73,8 +73,8 @@ def test_whoever_adds_it_sums_up(tmp_path: Path, scope: UUID, additions: list[tu
     assert found.keys() <= expected.keys() | {TOTAL}
 
 
-async def test_two_processes_add_while_both_are_open(tmp_path: Path) -> None:
-    async with opened(tmp_path) as one, opened(tmp_path) as two:
+async def test_two_processes_add_while_both_are_open(place: Path) -> None:
+    async with opened(place) as one, opened(place) as two:
         for _ in range(3):
             for store in (one, two):
                 store.tally("t", "s", {"a": 1})
@@ -84,7 +84,7 @@ async def test_two_processes_add_while_both_are_open(tmp_path: Path) -> None:
         assert (await one.tallies("t", "s"))["a"] == 6
 
 
-async def test_a_minute_costs_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_minute_costs_one_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = 0
     known = statements.known_tallies
 
@@ -94,7 +94,7 @@ async def test_a_minute_costs_one_read(tmp_path: Path, monkeypatch: pytest.Monke
         return known(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(statements, "known_tallies", counted)
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         for n in range(5):
             store.tally("t", "s", {"a": 1})
             found = await store.tallies("t", "s")
@@ -115,24 +115,24 @@ def test_few_scopes_are_kept_in_mind() -> None:
     assert held.get(("t", "1")) == {"a": 1}
 
 
-async def test_a_scope_fades_when_its_total_is_full(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_scope_fades_when_its_total_is_full(place: Path) -> None:
+    async with opened(place) as store:
         store.tally("t", "s", {TOTAL: BOUND - 1, "often": 40, "rare": 0.1})
         store.tally("t", "other", {TOTAL: BOUND - 1, "often": 40})
         await written(store)
         store.tally("t", "s", {TOTAL: 1, "often": 2, "new": 1})
         await written(store)
     expected = {TOTAL: BOUND / 2, "often": 21, "new": 0.5}
-    assert stored(tmp_path) == expected
+    assert stored(place) == expected
     assert faded({TOTAL: BOUND, "often": 42, "rare": 0.1, "new": 1}) == expected
     assert faded({TOTAL: BOUND - 1, "rare": 0.01}) == {TOTAL: BOUND - 1, "rare": 0.01}
-    other = rows(tmp_path, "SELECT name, value FROM tallies WHERE scope = 'other' ORDER BY name")
+    other = rows(place, "SELECT name, value FROM tallies WHERE scope = 'other' ORDER BY name")
     assert other == [("often", 40), (TOTAL, BOUND - 1)]
 
 
-async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        lock = locked(tmp_path)
+async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(place: Path) -> None:
+    async with opened(place) as store:
+        lock = locked(place)
         count = 0
         while store._cold.writer.untallied(("t", "s"))[0] < 6:  # three moves that failed
             store.tally("t", "s", {"a": 1})
@@ -143,12 +143,12 @@ async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp
         lock.rollback()
         lock.close()
         await written(store)
-    assert stored(tmp_path) == {"a": count, TOTAL: 0}
+    assert stored(place) == {"a": count, TOTAL: 0}
 
 
 @pytest.mark.parametrize("name", ["nul\0", "half \ud800"])
-async def test_what_no_database_takes_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    async with opened(tmp_path) as store:
+async def test_what_no_database_takes_is_refused_at_once(place: Path, name: str) -> None:
+    async with opened(place) as store:
         for given in [(name, "s", {"a": 1.0}), ("t", name, {"a": 1.0}), ("t", "s", {name: 1.0})]:
             with pytest.raises(ValueError, match=r"NUL|surrogates"):
                 store.tally(*given)
@@ -158,9 +158,9 @@ async def test_what_no_database_takes_is_refused_at_once(tmp_path: Path, name: s
         assert await store.tallies("t", "s") == {}
 
 
-def test_a_kill_loses_seconds_and_never_half_of_an_addition(tmp_path: Path) -> None:
+def test_a_kill_loses_seconds_and_never_half_of_an_addition(place: Path) -> None:
     process = subprocess.Popen(
-        [PYTHON, "-m", "tests.storage.tallier", url(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [PYTHON, "-m", "tests.storage.tallier", url(place)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     said: list[tuple[float, int]] = []
@@ -170,7 +170,7 @@ def test_a_kill_loses_seconds_and_never_half_of_an_addition(tmp_path: Path) -> N
     finally:
         process.kill()
         process.wait()
-    found = stored(tmp_path)
+    found = stored(place)
     assert found["twice"] == 2 * found["once"]
     early = [count for at, count in said if at < said[-1][0] - 4]
     assert early[-1] <= found["once"] <= said[-1][1] + 100
