@@ -81,6 +81,9 @@ class Postgres:
             raise RuntimeError(f"initdb failed: {made.stderr}")
 
     def start(self) -> None:
+        """Unless it runs already."""
+        if self._process is not None:
+            return
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
