@@ -30,7 +30,6 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.types import TypeEngine
 
 from . import engine
 from .errors import SchemaTooNew
@@ -44,17 +43,14 @@ _ESCAPE = "\x10"
 
 
 class Words(TypeDecorator[str]):
-    """Text of any characters, compared by their code points.
+    """Text of any characters.
 
-    Postgres takes no NUL and would compare by the rules of a language. There a NUL is written as DLE 0 and a DLE as DLE
-    DLE, so that what is equal stays equal and what differs differs. A lone surrogate is an error on every database.
+    Postgres takes no NUL. There a NUL is written as DLE 0 and a DLE as DLE DLE, so that what is equal stays equal and
+    what differs differs. A lone surrogate is an error on every database.
     """
 
     impl = Text
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[str]:
-        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
 
     def bind_processor(self, dialect: Dialect) -> Any:
         return _escaped if dialect.name == "postgresql" else None

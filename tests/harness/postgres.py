@@ -73,7 +73,15 @@ class Postgres:
         secret = self.folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)  # in a folder that nobody else may enter
-        command = [self._binaries / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "scram-sha-256"]
+        command: list[str | Path] = [
+            self._binaries / "initdb",
+            "-D",
+            self.folder / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "scram-sha-256",
+        ]
         command += [f"--pwfile={secret}", "-E", "UTF8", "--no-sync", "--no-instructions"]
         command += ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en"]
         made = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=60, **self._as)

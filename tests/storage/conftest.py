@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.harness.postgres import MISSING, Postgres, binaries
+from tests.harness.postgres import Postgres
 
 from . import make
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Postgres]:
-    if binaries() is None or importlib.util.find_spec("psycopg") is None:
-        pytest.skip(MISSING)
-    with Postgres() as running:
-        yield running
 
 
 @pytest.fixture

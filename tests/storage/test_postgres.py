@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ from storage.rows import SUMS
 from storage.tiers import Hierarchy
 from tests.harness.postgres import PASSWORD, Postgres
 
-from .make import PYTHON, ROOT, batch, connected, conversation, opened, page, rows, splice, url
+from . import make
+from .make import PYTHON, ROOT, batch, connected, conversation, opened, page, splice, url
 from .test_crash import whole
 
 
@@ -278,28 +280,69 @@ async def test_a_commit_that_arrives_after_it_was_given_up_is_taken_back(alone: 
         assert await standing(store) == 2
 
 
-async def test_what_is_taken_back_waits_for_the_commit_that_is_in_doubt(elsewhere: Path) -> None:
-    """It would find nothing to take back, and then the COMMIT would come."""
-    from storage import rows as statements
+class Line:
+    """A way to the server on which a COMMIT is held up, even past the end of the connection that it came over."""
 
-    async with opened(elsewhere) as store:
-        assert await stored(store, 1) is Outcome.STORED
-        writer = engine.writer(engine.parse(url(elsewhere)), 0.2)
-        second = conversation(requests=2)
-        with writer.connect() as doubtful:
-            transaction = doubtful.begin()
-            statements.lock(doubtful, [second])
-            change = statements.write(doubtful, batch(second, splices=[splice("a2", 2)]), None)
-            assert change is not None
-            with writer.connect() as other, other.begin(), pytest.raises(Exception, match="lock timeout") as error:
-                statements.lock(other, [change.after])
-            assert engine.busy(error.value)
-            transaction.commit()
-            with writer.begin() as other:
-                statements.lock(other, [change.after])
-                statements.take_back(other, change)
-        writer.dispose()
-        assert rows(elsewhere, "SELECT requests FROM conversations") == [(1,)]
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._held = asyncio.Event()
+        self.reached = asyncio.Event()
+        self.deliver = asyncio.Event()
+        self.port = 0
+
+    def hold(self) -> None:
+        self._held.set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield
+        finally:
+            self.deliver.set()
+            server.close()
+
+    async def _serve(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        far, forth = await asyncio.open_connection("127.0.0.1", self._port)
+        returning = asyncio.create_task(self._carry(far, back))
+        await self._carry(near, forth)
+        await returning
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while said := await source.read(65536):
+                if self._held.is_set() and b"COMMIT\0" in said:
+                    self._held.clear()
+                    self.reached.set()
+                    await self.deliver.wait()
+                target.write(said)
+                await target.drain()
+        target.close()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_is_taken_back_waits_for_a_commit_that_is_still_on_its_way(
+    elsewhere: Path, server: Postgres
+) -> None:
+    """The client has given up and closed the connection. Looked for at once, it would not be there; then it comes."""
+    away = Line(server.port)
+    async with away.open():
+        make.ELSEWHERE[elsewhere] = url(elsewhere).replace(f":{server.port}/", f":{away.port}/")
+        async with opened(elsewhere) as store:
+            assert await stored(store, 1) is Outcome.STORED
+            away.hold()
+            late = batch(conversation(requests=2), splices=[splice("a2", 2)])
+            assert await store.commit(late, 0.2) is Outcome.LATE
+            assert away.reached.is_set()
+            # past the end of the writer's patience, and of some attempts to take it back
+            await asyncio.sleep(2.5)
+            assert store.stats()["undone"] == 0
+            assert await standing(store) == 1
+            away.deliver.set()
+            assert await stored(store, 2) is Outcome.STORED
+            assert store.stats()["undone"] == 1
+            assert await standing(store) == 2
 
 
 async def test_a_client_that_is_gone_lets_its_locks_go(elsewhere: Path) -> None:

@@ -138,7 +138,7 @@ def test_an_sqlite_without_fts5_has_a_store_and_no_search(tmp_path: Path) -> Non
 
 
 # from the last step down: the tallies and the ledger that are left
-WAY_DOWN = {
+WAY_DOWN: dict[str, tuple[object, ...]] = {
     "0004": ({}, {"requests": 3, "billed": 3, "stub": 3}),
     "0003": ({}, {"requests": 3, "billed": 3, "stub": 0}),
     "0002": ({}, None),
