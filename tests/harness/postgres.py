@@ -98,6 +98,8 @@ class Postgres:
             "unix_socket_directories": "",
             "shared_buffers": "16MB",
             "max_connections": 60,
+            # processes are killed here, not machines: what was written is there again, synced or not
+            "fsync": "off",
         }
         command = [str(self._binaries / "postgres"), "-D", str(self.folder / "data")]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

@@ -158,6 +158,26 @@ async def test_a_reader_cannot_write_and_a_writer_waits_for_the_disk(elsewhere: 
         writer.dispose()
 
 
+async def test_locks_are_taken_in_one_order(elsewhere: Path) -> None:
+    """Two that took them in different ones would wait for each other."""
+    taken: list[list[int]] = []
+    writer = engine.writer(engine.parse(url(elsewhere)), 1)
+
+    @event.listens_for(writer, "before_cursor_execute")
+    def executing(_: object, __: object, statement: str, given: dict[str, list[int]], *___: object) -> None:
+        if "pg_advisory_xact_lock" in statement:
+            taken.append(given["keys"])
+
+    names = [f"head/{n}" for n in range(50)]
+    for order in (names, names[::-1]):
+        with writer.begin() as connection:
+            engine.lock(connection, order)
+            held = connection.exec_driver_sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").scalar()
+            assert held == len(names)
+    writer.dispose()
+    assert taken == [sorted(taken[0])] * 2
+
+
 async def test_a_server_that_was_restarted_meanwhile_costs_nothing(alone: tuple[Postgres, Path]) -> None:
     server, folder = alone
     async with opened(folder) as store:
