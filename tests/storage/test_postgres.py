@@ -79,7 +79,7 @@ def test_a_url_that_cannot_be_served_is_refused_and_not_shown(wrong: str, said: 
 
 def test_without_psycopg_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ValueError, match=r"pip install 'mitmmu\[postgres\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'psycopg\[binary\]>=3.2'"):
         engine.parse("postgresql://u@h/d")
 
 
