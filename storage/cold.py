@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Concatenate, Protocol
 
@@ -30,6 +31,7 @@ _MOVE_SECONDS = 0.005
 _MOVES = 400
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
+_READERS = 8
 # one that was lost and not merely slow
 _AGAIN_SECONDS = 1.0
 
@@ -57,6 +59,8 @@ class Cold:
         self.writer = Writer(self._writing, clock)
         self._indexing = engine.writer(url, _INDEX_SECONDS)
         self._closing = threading.Event()
+        # of our own: names of hosts are looked up on the loop's, and must not wait for a database that does not answer
+        self._threads = ThreadPoolExecutor(_READERS, "mitmmu-reader")
         self._hits = 0
         self._misses = 0
 
@@ -131,7 +135,7 @@ class Cold:
                 return search.find(connection, wanted, limit)
 
         try:
-            return await asyncio.to_thread(_again, run)
+            return await self._aside(run)
         except (SQLAlchemyError, sqlite3.Error) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be searched: {error}") from error
@@ -183,6 +187,7 @@ class Cold:
     def close(self, timeout: float) -> None:
         """Blocking, `timeout` seconds at most."""
         self._closing.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self.writer.stop(timeout)
         self._writing.dispose()
         self._indexing.dispose()
@@ -206,6 +211,11 @@ class Cold:
             await asyncio.sleep(_MOVE_SECONDS)
         raise StoreError("sums are being written; ask again")
 
+    async def _aside[T](self, run: Callable[[], T]) -> T:
+        if self._closing.is_set():
+            raise StoreError("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _again, run)
+
     async def _read[**P, T](
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -214,7 +224,7 @@ class Cold:
                 return query(connection, *args, **kwargs)
 
         try:
-            return await asyncio.to_thread(_again, run)
+            return await self._aside(run)
         except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be read: {error}") from error

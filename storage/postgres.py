@@ -73,7 +73,9 @@ def checked(url: URL) -> URL:
     try:
         import psycopg  # noqa: F401 - is it there?
     except ImportError:
-        raise ValueError("a store on Postgres needs psycopg: .venv/bin/python -m pip install 'psycopg[binary]>=3.2'") from None
+        raise ValueError(
+            "a store on Postgres needs psycopg: .venv/bin/python -m pip install 'psycopg[binary]>=3.2'"
+        ) from None
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -35,7 +35,7 @@ class Hierarchy:
 
     @classmethod
     async def open(cls, url: str, *, warm_bytes: int = 64 * MIB, clock: Callable[[], float] = time.time) -> Hierarchy:
-        """Open the store at a SQLAlchemy URL (sqlite:///PATH), making or upgrading it if need be.
+        """Open the store at a URL (sqlite:///PATH, postgresql://USER@HOST/DATABASE), making or upgrading it if need be.
 
         `warm_bytes` bounds the warm tier, `clock` gives epoch seconds. ValueError for a URL that is not understood,
         SchemaTooNew for a database of a later version, StoreError for one that cannot be opened.

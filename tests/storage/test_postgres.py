@@ -265,6 +265,15 @@ async def test_a_server_that_does_not_answer_holds_nobody_up(alone: tuple[Postgr
             with pytest.raises(StoreError, match=r"does not answer|timeout"):
                 await store.conversations("t", "h", "s")
             assert time.monotonic() - began < 5
+            # nor those who have nothing to do with it
+            began = time.monotonic()
+            reads = [asyncio.ensure_future(store.facts(f"scope {n}")) for n in range(40)]
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(int)
+            assert time.monotonic() - began < 0.4
+            for each in reads:
+                each.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
         assert await standing(store) == 1
         assert await stored(store, 2) is Outcome.STORED
         assert await standing(store) == 2

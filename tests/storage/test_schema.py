@@ -240,8 +240,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("round", range(2))
-def test_six_processes_make_the_store_at_once(place: Path, round: int) -> None:
+def test_six_processes_make_the_store_at_once(place: Path) -> None:
     # from another folder that has a package of the same name as ours
     elsewhere = place / "elsewhere"
     (elsewhere / "migrations").mkdir(parents=True)

@@ -24,6 +24,11 @@ from .make import PYTHON, ROOT, locked, opened, rows, url
 SUM = "SELECT name, value FROM tallies WHERE tenant = 't' AND scope = 's' ORDER BY name"
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.writer.FLUSH_SECONDS", 0.3)
+
+
 def stored(folder: Path) -> dict[str, float]:
     return {str(name): float(value) for name, value in rows(folder, SUM)}
 
@@ -57,12 +62,12 @@ amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 50).map(float),
 
 @settings(max_examples=cases(10), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.uuids(), st.lists(st.tuples(st.integers(0, 1), amounts), max_size=12))
-def test_whoever_adds_it_sums_up(place: Path, scope: UUID, additions: list[tuple[int, Mapping[str, float]]]) -> None:
+def test_whoever_adds_it_sums_up(tmp_path: Path, scope: UUID, additions: list[tuple[int, Mapping[str, float]]]) -> None:
     async def run() -> dict[str, float]:
-        async with opened(place) as one, opened(place) as two:
+        async with opened(tmp_path) as one, opened(tmp_path) as two:
             for which, more in additions:
                 (one, two)[which].tally("t", str(scope), more)
-        async with opened(place) as again:
+        async with opened(tmp_path) as again:
             return await again.tallies("t", str(scope))
 
     expected: dict[str, float] = {}
@@ -158,9 +163,9 @@ async def test_what_no_database_takes_is_refused_at_once(place: Path, name: str)
         assert await store.tallies("t", "s") == {}
 
 
-def test_a_kill_loses_seconds_and_never_half_of_an_addition(place: Path) -> None:
+def test_a_kill_loses_seconds_and_never_half_of_an_addition(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [PYTHON, "-m", "tests.storage.tallier", url(place)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [PYTHON, "-m", "tests.storage.tallier", url(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     said: list[tuple[float, int]] = []
@@ -170,7 +175,7 @@ def test_a_kill_loses_seconds_and_never_half_of_an_addition(place: Path) -> None
     finally:
         process.kill()
         process.wait()
-    found = stored(place)
+    found = stored(tmp_path)
     assert found["twice"] == 2 * found["once"]
     early = [count for at, count in said if at < said[-1][0] - 4]
     assert early[-1] <= found["once"] <= said[-1][1] + 100
