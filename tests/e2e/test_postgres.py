@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.agent.session import build
 from tests.e2e.ledger import read, taken_back
+from tests.e2e.test_mcp import serving
 from tests.e2e.test_restarts import COLD
 from tests.e2e.world import is_prefix, until, world
 from tests.harness.postgres import PASSWORD, Postgres
@@ -31,6 +32,9 @@ def test_proxy_and_server_are_killed(tmp_path: Path, server: Postgres) -> None:
         assert there.up.invalid == 0
         sent = [record.body for record in there.seen(agent.label)]
         kept = read(there.proxy.home, agent.client.session, store)
+        with serving("--store", store) as client:
+            text, failed = client.call("recall", page=next(iter(kept.pages)))
+            assert (text.strip() != "", failed) == (True, False)
         said = [there.proxy.log_text(), *(there.proxy.site(path)[1] for path in ("/metrics", "/healthz"))]
         assert not (there.proxy.home / "mmu.db").exists()
     warm = [n for n in range(1, 40) if played[n].at - played[n - 1].at < COLD]
