@@ -7,11 +7,13 @@ that a URL must escape, and a collation that is not that of C.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -105,7 +107,13 @@ class Postgres:
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_end_with_us if sys.platform == "linux" else None,
+                **self._as,
             )
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -195,6 +203,11 @@ def connect(url: str) -> Any:
         return psycopg.connect(url, connect_timeout=5)
     except psycopg.OperationalError as error:
         raise OSError(str(error)) from error
+
+
+def _end_with_us() -> None:
+    """A test process that is killed takes its server along: prctl(PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _root() -> bool:
