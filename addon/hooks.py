@@ -44,7 +44,7 @@ from addon.wire import apis
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 from addon.wire.usage import Usage
-from storage.errors import StoreError
+from storage.errors import SchemaTooNew, StoreError
 from storage.tiers import Beside, Hierarchy
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ MODEL = re.compile(r"/models?/([^/:?]+)")
 """Where a path names it."""
 OPEN_SECONDS = 5.0
 """How long the first requests wait for the store to open."""
+REOPEN_SECONDS = 5.0
+"""How long until a store that did not open is tried again."""
 
 
 def _beside(settings: Settings) -> Beside | None:
@@ -84,6 +86,7 @@ class Mitmmu:
         self.keepalive: Keepalive | None = None
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
+        self.reopening: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
 
     # -- life cycle
@@ -131,6 +134,8 @@ class Mitmmu:
         except (OSError, ValueError, StoreError) as error:
             self.metrics.add("mmu_failures_total", place="open")
             logger.error("mitmmu: the store does not open, so everything passes through: %s", error)
+            if isinstance(error, StoreError) and not isinstance(error, SchemaTooNew):
+                self.reopening = asyncio.ensure_future(self._reopen(settings))
             return
         except Exception:
             self.metrics.add("mmu_failures_total", place="open")
@@ -148,6 +153,14 @@ class Mitmmu:
         logger.info("mitmmu: ready, %s", where)
         await accounts.prices()
 
+    async def _reopen(self, settings: Settings) -> None:
+        """A server may come up later than its clients. Nothing waits for that."""
+        await asyncio.sleep(REOPEN_SECONDS)
+        half, self.hierarchy = self.hierarchy, None
+        if half is not None:
+            await half.close()
+        await self._open(settings)
+
     def _decrypt_only_llm_hosts(self, settings: Settings) -> None:
         """Tunnel everything else untouched, unless the user has said which hosts to decrypt."""
         if ctx.options.allow_hosts or ctx.options.ignore_hosts:
@@ -161,6 +174,8 @@ class Mitmmu:
         return asyncio.ensure_future(self._close())
 
     async def _close(self) -> None:
+        if self.reopening is not None:
+            self.reopening.cancel()
         if self.opening is not None:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
         if self.keepalive is not None:

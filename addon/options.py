@@ -50,8 +50,8 @@ class Mode(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Settings:
     home: Path
-    store: str
-    """SQLAlchemy URL."""
+    store: str = field(repr=False)
+    """SQLAlchemy URL. Not to be shown: it may hold a password."""
     redis: Target | None = None
     """The Redis that several proxies share; None for none."""
     redis_seconds: int = 86_400
@@ -71,7 +71,7 @@ class Settings:
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
-    "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
+    "mmu_store": ("", "sqlite:///PATH or postgresql://USER@HOST/DATABASE. Default: SQLite in mmu_home."),
     "mmu_redis": (
         "",
         "Redis that several proxies share as a warm tier: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss:// for TLS, "

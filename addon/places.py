@@ -20,15 +20,7 @@ def store(given: str, folder: Path) -> str:
     if not given:
         return f"sqlite:///{folder / 'mmu.db'}"
     # a third of a second to import
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    from storage import engine
 
-    try:
-        url = make_url(given)
-    except ArgumentError:
-        raise ValueError(f"{given!r}: expected a URL, for example sqlite:////var/lib/mmu/mmu.db") from None
-    if url.get_backend_name() != "sqlite":
-        raise ValueError(f"{url.get_backend_name()} is not supported; use sqlite:///PATH")
-    if not url.database or url.database == ":memory:":
-        raise ValueError("SQLite needs a file, for example sqlite:////var/lib/mmu/mmu.db")
+    engine.parse(given)
     return given

@@ -6,19 +6,21 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Concatenate
+from typing import Concatenate, Protocol
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from . import engine, rows, schema, search
+from . import engine, postgres_search, rows, schema, search
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .tallies import added
-from .writer import Writer
+from .writer import Writer, lost
 
 # how long an upgrade waits for another process that is upgrading
 _UPGRADE_SECONDS = 30.0
@@ -29,6 +31,21 @@ _MOVE_SECONDS = 0.005
 _MOVES = 400
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
+_READERS = 8
+# one that was lost and not merely slow
+_AGAIN_SECONDS = 1.0
+
+
+class Search(Protocol):
+    """An index over pages: a module for each database."""
+
+    def terms(self, words: str) -> tuple[str, ...]: ...
+    def possible(self, connection: Connection) -> None: ...
+    def index(self, reader: Engine, writer: Engine, stop: threading.Event) -> None: ...
+    def find(self, connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit, ...]: ...
+
+
+_SEARCHES: Mapping[str, Search] = {"sqlite": search, "postgresql": postgres_search}
 
 
 class Cold:
@@ -42,6 +59,8 @@ class Cold:
         self.writer = Writer(self._writing, clock)
         self._indexing = engine.writer(url, _INDEX_SECONDS)
         self._closing = threading.Event()
+        # of our own: names of hosts are looked up on the loop's, and must not wait for a database that does not answer
+        self._threads = ThreadPoolExecutor(_READERS, "mitmmu-reader")
         self._hits = 0
         self._misses = 0
 
@@ -59,7 +78,10 @@ class Cold:
                 schema.upgrade(upgrading)
                 upgrading.dispose()
             engine.prepare(parsed)
-            return cls(parsed, reader, clock)
+            made = cls(parsed, reader, clock)
+            with reader.connect() as connection:
+                made.writer.bytes = engine.measure(connection)
+            return made
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreError(f"the store cannot be opened: {error}") from error
 
@@ -102,23 +124,26 @@ class Cold:
         return await self._read(rows.any_page, id)
 
     async def search(self, words: str, limit: int) -> tuple[Hit, ...]:
+        search = _SEARCHES[self._url.get_backend_name()]
+
         def run() -> tuple[Hit, ...]:
             wanted = search.terms(words)
             with self._reader.connect() as connection:
-                if not search.possible(connection):
-                    raise StoreError("this store has no search: it was made by an SQLite without FTS5")
+                search.possible(connection)
             search.index(self._reader, self._indexing, self._closing)
             with self._reader.connect() as connection:
                 return search.find(connection, wanted, limit)
 
         try:
-            return await asyncio.to_thread(run)
+            return await self._aside(run)
         except (SQLAlchemyError, sqlite3.Error) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be searched: {error}") from error
 
     async def totals(self) -> dict[str, int]:
-        return {**await self._read(rows.totals), "store_bytes": engine.size(self._url)}
+        found = await self._read(rows.totals)
+        self.writer.bytes = await self._read(engine.measure)
+        return {**found, "store_bytes": self.writer.bytes}
 
     async def facts(self, scope: str) -> dict[str, JSON]:
         # asked first: what is flushed while we read is then told twice rather than not at all
@@ -149,8 +174,9 @@ class Cold:
         return added(*await self._with(waiting, rows.known_tallies, tenant, scope))
 
     def stats(self) -> dict[str, int]:
+        size = engine.size(self._url)
         return {
-            "cold_bytes": engine.size(self._url),
+            "cold_bytes": self.writer.bytes if size is None else size,
             "cold_hits": self._hits,
             "cold_misses": self._misses,
             "transactions": self.writer.transactions,
@@ -161,6 +187,7 @@ class Cold:
     def close(self, timeout: float) -> None:
         """Blocking, `timeout` seconds at most."""
         self._closing.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self.writer.stop(timeout)
         self._writing.dispose()
         self._indexing.dispose()
@@ -184,6 +211,11 @@ class Cold:
             await asyncio.sleep(_MOVE_SECONDS)
         raise StoreError("sums are being written; ask again")
 
+    async def _aside[T](self, run: Callable[[], T]) -> T:
+        if self._closing.is_set():
+            raise StoreError("the store is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _again, run)
+
     async def _read[**P, T](
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -192,10 +224,21 @@ class Cold:
                 return query(connection, *args, **kwargs)
 
         try:
-            return await asyncio.to_thread(run)
+            return await self._aside(run)
         except (SQLAlchemyError, sqlite3.Error, ValueError) as error:
             self.writer.last_error = str(error)
             raise StoreError(f"the store cannot be read: {error}") from error
+
+
+def _again[T](run: Callable[[], T]) -> T:
+    """What `run` returns. A connection that lay idle may have gone in the meantime, so that it is tried once more."""
+    began = time.monotonic()
+    try:
+        return run()
+    except DBAPIError as error:
+        if not lost(error) or time.monotonic() - began > _AGAIN_SECONDS:
+            raise
+        return run()
 
 
 def _without(stored: Stored, change: rows.Change | None) -> Stored | None:

@@ -1,140 +1,125 @@
-"""What is peculiar to the database behind the URL: opening it, its locks, and inserts of rows that may be there.
-
-SQLite in WAL mode: readers never wait for the writer nor the writer for readers. Every write transaction takes the
-write lock at its BEGIN; one that reads first and upgrades later fails at once when another process writes in between,
-whatever its timeout. synchronous=FULL, because what we call durable must outlive a loss of power.
-"""
+"""The database behind the URL: a module for each, chosen by the URL's first word, and inserts that all of them take."""
 
 from __future__ import annotations
 
-import os
-import sqlite3
-import time
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
-from sqlalchemy.dialects.sqlite import Insert, insert
+from sqlalchemy import Connection, Engine, Table
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError
+
+from . import postgres, sqlite
+
+
+class Database(Protocol):
+    """What is peculiar to a database. Connections come from `reader` and `writer`, and raise what SQLAlchemy raises."""
+
+    def checked(self, url: URL) -> URL:
+        """The URL as SQLAlchemy is to have it; ValueError where it cannot be served, never with a password in it."""
+
+    def prepare(self, url: URL) -> None:
+        """Make what must be there before the first connection, and close it to others. OSError."""
+
+    def size(self, url: URL) -> int | None:
+        """Bytes on the disk; None where the database must be asked, with `measure`."""
+
+    def reader(self, url: URL) -> Engine:
+        """Connections that read, each statement for itself, and cannot write."""
+
+    def writer(self, url: URL, wait: float) -> Engine:
+        """Connections that write, and that wait for a lock `wait` seconds at most."""
+
+    def alone(self, connection: Connection) -> None:
+        """Hold off whoever else would change the schema, to the end of the transaction."""
+
+    def lock(self, connection: Connection, names: Iterable[str]) -> None:
+        """Hold off whoever else locks one of these names, to the end of the transaction. The first step of it, and
+        the only one of its kind: names are taken in one order, so that no two wait for each other."""
+
+    def tidy(self, connection: Connection) -> None:
+        """What is better done while nobody waits, outside a transaction."""
+
+    def measure(self, connection: Connection) -> int:
+        """Bytes that the tables take."""
+
+    def busy(self, error: Exception) -> bool:
+        """Whether another connection is in the way, so that trying again is all there is to do."""
+
+
+DATABASES: Mapping[str, Database] = {"sqlite": sqlite, "postgresql": postgres, "postgres": postgres}
 
 
 def parse(url: str) -> URL:
-    """The URL of a SQLite file; ValueError for anything else. Several connections share it, so no `:memory:`."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or parsed.get_driver_name() != "pysqlite":
-        raise ValueError(f"the store speaks sqlite:///PATH, not {parsed.drivername!r}")
-    path = parsed.database or ""
-    if path in ("", ":memory:") or path.startswith("file:"):
-        raise ValueError(f"the store needs the path of a file, not {path!r}")
-    return parsed
+    """The URL of a store; ValueError says what is wrong with it, and shows no password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        shown = "this" if "@" in url else repr(url)
+        raise ValueError(
+            f"the store needs a URL, for example sqlite:////var/lib/mmu/mmu.db, and {shown} is none"
+            " (in a password, / @ : and % are written %2F %40 %3A %25)"
+        ) from None
+    database = DATABASES.get(parsed.get_backend_name())
+    if database is None:
+        raise ValueError(
+            f"the store speaks sqlite:///PATH and postgresql://USER@HOST/DATABASE; {parsed.drivername} is not supported"
+        )
+    return database.checked(parsed)
 
 
-def path(url: URL) -> Path:
-    return Path(url.database or "")
+def _of(url: URL) -> Database:
+    return DATABASES[url.get_backend_name()]
+
+
+def _behind(connection: Connection) -> Database:
+    return DATABASES[connection.dialect.name]
 
 
 def prepare(url: URL) -> None:
-    """Make the file and its folder if they are missing, for their owner alone. OSError where that cannot be.
-
-    The file is made before SQLite opens it: the journals beside it inherit its mode. A folder that is there already
-    keeps its mode, for it may not be ours.
-    """
-    file = path(url)
-    if not file.parent.exists():
-        file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-    # only ever a new one: closing a file that SQLite has open here as well would drop its locks, and with them commits
-    with suppress(FileExistsError):
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    for each in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
-        try:
-            if each.stat().st_mode & 0o077:
-                each.chmod(0o600)
-        except FileNotFoundError:
-            # another process that leaves takes the journals with it
-            continue
+    _of(url).prepare(url)
 
 
-def size(url: URL) -> int:
-    """Bytes on the disk, the journal included."""
-    total = 0
-    for each in (path(url), Path(f"{path(url)}-wal")):
-        try:
-            total += each.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total
+def size(url: URL) -> int | None:
+    return _of(url).size(url)
 
 
 def reader(url: URL) -> Engine:
-    """Connections that read, each statement for itself, and cannot write. They change nothing by being opened."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, _: Any) -> None:
-        connection.execute("PRAGMA busy_timeout=5000")
-        connection.execute("PRAGMA query_only=ON")
-
-    return engine
+    return _of(url).reader(url)
 
 
 def writer(url: URL, wait: float) -> Engine:
-    """Connections whose transactions hold the write lock from their BEGIN; `wait` seconds for it at most."""
-    engine = create_engine(url)
-
-    @event.listens_for(engine, "connect")
-    def connected(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={int(wait * 1000)}")
-        # both must be known before the first page is written, and turning to WAL writes it
-        connection.execute("PRAGMA page_size=4096")
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        _wal(connection)
-        connection.execute("PRAGMA synchronous=FULL")
-        # `checkpoint` is called long before; this is for when it is not
-        connection.execute("PRAGMA wal_autocheckpoint=4000")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+    return _of(url).writer(url, wait)
 
 
-def _wal(connection: sqlite3.Connection) -> None:
-    # two processes turning a new file to WAL at once: the loser is told so immediately, busy_timeout or not
-    deadline = time.monotonic() + 5.0
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+def alone(connection: Connection) -> None:
+    _behind(connection).alone(connection)
 
 
-def checkpoint(connection: Connection) -> None:
-    """Move the journal into the database, outside a transaction; what readers still need stays for the next time.
+def lock(connection: Connection, names: Iterable[str]) -> None:
+    _behind(connection).lock(connection, names)
 
-    Costs several syncs of the disk. Left to SQLite, it would be some commit that waits for them.
-    """
-    raw = connection.connection.dbapi_connection
-    if raw is not None:
-        raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
+def tidy(connection: Connection) -> None:
+    _behind(connection).tidy(connection)
+
+
+def measure(connection: Connection) -> int:
+    return _behind(connection).measure(connection)
 
 
 def busy(error: Exception) -> bool:
-    """Whether another connection holds the lock, so that trying again is all there is to do."""
-    code = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorcode", 0)
-    return int(code) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return sqlite.busy(error) or postgres.busy(error)
+
+
+# spelt by SQLAlchemy's dialect of Postgres; SQLite has taken the clause over as it is
 
 
 def insert_or_ignore(table: Table) -> Insert:
     """An INSERT that leaves a row alone whose key is taken; its rowcount tells."""
-    return insert(table).on_conflict_do_nothing()
+    # otherwise lost together with the cursor, on some databases
+    return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def insert_or_replace(table: Table) -> Insert:

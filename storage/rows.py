@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -19,17 +20,19 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
+    cast,
     delete,
     func,
     null,
     or_,
     select,
+    type_coerce,
     union_all,
     update,
 )
 from sqlalchemy.sql import CompoundSelect
 
-from . import codec
+from . import codec, engine
 from .engine import insert_or_add, insert_or_ignore, insert_or_replace
 from .records import JSON, Batch, Booking, Conversation, Page, Splice, Stored
 from .schema import COUNTS, DOLLARS, conversations, facts, ledger, pages, splices, tallies
@@ -42,7 +45,8 @@ _c, _s = conversations.c, splices.c
 _SPLICE = (_s.anchor, _s.generation, _s.kind, _s.page, _s.needs, _s.request, _s.spelling, _s.text)
 _WIDTH = len(conversations.columns)
 _NOTHING = "[]"
-_EMPTY_SPLICE = tuple(null().label(column.name) for column in _SPLICE)
+# with their types: those of a union's first part are those of the whole
+_EMPTY_SPLICE = tuple(type_coerce(null(), column.type).label(column.name) for column in _SPLICE)
 _EMPTY_CONVERSATION = tuple(null() for column in list(conversations.columns)[1:])
 
 
@@ -107,7 +111,7 @@ _LEARN = insert_or_replace(facts)
 SUMS = (*COUNTS, *DOLLARS)
 BY = {"day": ledger.c.day, "project": ledger.c.project, "conversation": ledger.c.conversation}
 _LEDGER = {
-    name: select(column, *(func.sum(ledger.c[each]).label(each) for each in SUMS))
+    name: select(column, *(cast(func.sum(ledger.c[each]), ledger.c[each].type).label(each) for each in SUMS))
     .where(ledger.c.day >= bindparam("since"))
     .group_by(column)
     for name, column in BY.items()
@@ -200,13 +204,19 @@ class Change:
     whole: bool
 
 
-def write(
-    connection: Connection,
-    batch: Batch,
-    rows: Sequence[Mapping[str, object]],
-    known: Callable[[str], bool] | None,
-) -> Change | None:
-    """Apply a batch inside an open transaction; None, and nothing written, when it is stale.
+def lock(connection: Connection, records: Sequence[Conversation]) -> None:
+    """The first step of a transaction: whoever writes to these conversations, or beside them, waits for its end."""
+    names = set()
+    for record in records:
+        names |= {f"conversation/{record.id}", f"head/{record.tenant}/{record.head}"}
+        if record.session:
+            names.add(f"session/{record.tenant}/{record.session}")
+    engine.lock(connection, names)
+
+
+def write(connection: Connection, batch: Batch, known: Callable[[str], bool] | None) -> Change | None:
+    """Apply a batch, all but its pages, inside a transaction that has locked its conversation; None, and nothing
+    written, when it is stale.
 
     `known` tells whether the planner was shown a sibling; None when that is not recorded.
     """
@@ -227,8 +237,6 @@ def write(
     statement, values = (_MOVE, {**_columns(record), **key}) if batch.expected else (_ADD, _columns(record))
     if connection.execute(statement, values).rowcount != 1:
         return None
-    if rows:
-        connection.execute(_ADD_PAGE, list(rows))
     # one by one: a rowcount over many would not say whose place was taken
     added = tuple(
         (splice.anchor, splice.generation)
@@ -251,8 +259,15 @@ def write(
     return Change(record, before, added, len(added) == len(batch.splices))
 
 
+def add_pages(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """Add what `page_row` made, the first of a name if there are several, in the order in which everybody does."""
+    if rows:
+        connection.execute(_ADD_PAGE, sorted(rows, key=itemgetter("tenant", "id")))
+
+
 def take_back(connection: Connection, change: Change) -> None:
-    """Undo a committed change, if the conversation is still where it left it. Its pages stay: they harm nobody."""
+    """Undo a committed change, its conversation locked, if that is still where it left it. Its pages stay: they harm
+    nobody."""
     key = {"b_id": change.after.id, "b_tenant": change.after.tenant, "b_expected": change.after.requests}
     if change.before is None:
         undone = connection.execute(_REMOVE, key).rowcount
@@ -293,13 +308,14 @@ def known_facts(connection: Connection, scope: str) -> dict[str, JSON]:
 
 
 def learn(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-    connection.execute(_LEARN, list(rows))
+    connection.execute(_LEARN, sorted(rows, key=itemgetter("scope", "key")))
 
 
 def book(connection: Connection, bookings: Sequence[Booking]) -> None:
     """Add to the ledger."""
     keys = ("day", "conversation", "tenant", "project")
-    connection.execute(_BOOK, [{**{key: getattr(one, key) for key in keys}, **one.sums} for one in bookings])
+    rows = [{**{key: getattr(one, key) for key in keys}, **one.sums} for one in bookings]
+    connection.execute(_BOOK, sorted(rows, key=itemgetter("day", "conversation")))
 
 
 def totals_by(connection: Connection, by: str, since: str) -> dict[str, dict[str, float]]:

@@ -8,12 +8,15 @@ ones does not walk their overflow pages.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
+    Dialect,
     Engine,
     Float,
     Index,
@@ -23,10 +26,12 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    TypeDecorator,
     inspect,
     text,
 )
 
+from . import engine
 from .errors import SchemaTooNew
 
 if TYPE_CHECKING:
@@ -34,15 +39,50 @@ if TYPE_CHECKING:
 
 metadata = MetaData()
 
+_ESCAPE = "\x10"
+
+
+class Words(TypeDecorator[str]):
+    """Text of any characters.
+
+    Postgres takes no NUL. There a NUL is written as DLE 0 and a DLE as DLE DLE, so that what is equal stays equal and
+    what differs differs. A lone surrogate is an error on every database.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _escaped if dialect.name == "postgresql" else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _unescaped if dialect.name == "postgresql" else None
+
+
+def _escaped(value: str | None) -> str | None:
+    if value is None or ("\0" not in value and _ESCAPE not in value):
+        return value
+    return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
+
+
+def _unescaped(value: str | None) -> str | None:
+    if value is None or _ESCAPE not in value:
+        return value
+    return re.sub(f"{_ESCAPE}(.)", lambda found: "\0" if found[1] == "0" else found[1], value, flags=re.DOTALL)
+
+
+# a day's sums over all that many clients send may pass what four bytes hold
+Count = Integer().with_variant(BigInteger(), "postgresql")
+
 pages = Table(
     "pages",
     metadata,
-    Column("tenant", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("codec", Text, nullable=False),
+    Column("tenant", Words, nullable=False),
+    Column("id", Words, nullable=False),
+    Column("codec", Words, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("label", Text, nullable=False),
+    Column("kind", Words, nullable=False),
+    Column("label", Words, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant", "id"),
@@ -51,15 +91,15 @@ pages = Table(
 conversations = Table(
     "conversations",
     metadata,
-    Column("id", Text, nullable=False),
-    Column("tenant", Text, nullable=False),
-    Column("head", Text, nullable=False),
-    Column("session", Text, nullable=False),
-    Column("project", Text, nullable=False),
-    Column("client", Text, nullable=False),
+    Column("id", Words, nullable=False),
+    Column("tenant", Words, nullable=False),
+    Column("head", Words, nullable=False),
+    Column("session", Words, nullable=False),
+    Column("project", Words, nullable=False),
+    Column("client", Words, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("last_at", Float, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", Words, nullable=False),
     Column("digests", LargeBinary, nullable=False),
     PrimaryKeyConstraint("id"),
     Index("conversations_head", "tenant", "head"),
@@ -70,24 +110,24 @@ conversations = Table(
 splices = Table(
     "splices",
     metadata,
-    Column("conversation", Text, nullable=False),
-    Column("anchor", Text, nullable=False),
+    Column("conversation", Words, nullable=False),
+    Column("anchor", Words, nullable=False),
     Column("generation", Integer, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("page", Text, nullable=False),
-    Column("needs", Text, nullable=False),
-    Column("spelling", Text, nullable=False),
+    Column("kind", Words, nullable=False),
+    Column("page", Words, nullable=False),
+    Column("needs", Words, nullable=False),
+    Column("spelling", Words, nullable=False),
     Column("request", Integer, nullable=False),
-    Column("text", Text, nullable=True),
+    Column("text", Words, nullable=True),
     PrimaryKeyConstraint("conversation", "anchor", "generation"),
 )
 
 facts = Table(
     "facts",
     metadata,
-    Column("scope", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("value", Text, nullable=False),
+    Column("scope", Words, nullable=False),
+    Column("key", Words, nullable=False),
+    Column("value", Words, nullable=False),
     Column("updated_at", Float, nullable=False),
     PrimaryKeyConstraint("scope", "key"),
 )
@@ -101,11 +141,11 @@ DOLLARS = ("billed", "untouched", *FIRST_ACTIONS, *MORE_ACTIONS)
 ledger = Table(
     "ledger",
     metadata,
-    Column("day", Text, nullable=False),
-    Column("conversation", Text, nullable=False),
-    Column("tenant", Text, nullable=False),
-    Column("project", Text, nullable=False),
-    *(Column(name, Integer, nullable=False) for name in COUNTS),
+    Column("day", Words, nullable=False),
+    Column("conversation", Words, nullable=False),
+    Column("tenant", Words, nullable=False),
+    Column("project", Words, nullable=False),
+    *(Column(name, Count, nullable=False) for name in COUNTS),
     *(Column(name, Float, nullable=False) for name in ("billed", "untouched", *FIRST_ACTIONS)),
     *(Column(name, Float, nullable=False, server_default="0") for name in MORE_ACTIONS),
     PrimaryKeyConstraint("day", "conversation"),
@@ -114,9 +154,9 @@ ledger = Table(
 tallies = Table(
     "tallies",
     metadata,
-    Column("tenant", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("tenant", Words, nullable=False),
+    Column("scope", Words, nullable=False),
+    Column("name", Words, nullable=False),
     Column("value", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     PrimaryKeyConstraint("tenant", "scope", "name"),
@@ -156,13 +196,13 @@ def config(connection: Connection) -> Config:
     return made
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the database to the last revision, in one transaction that holds the write lock from its first step.
+def upgrade(writer: Engine) -> None:
+    """Bring the database to the last revision, in one transaction that is alone from its first step.
 
-    Several processes may do so at once: the first does the work, the others wait and find nothing due. The engine's
-    transactions must begin by taking the write lock.
+    Several processes may do so at once: the first does the work, the others wait and find nothing due.
     """
-    with engine.begin() as connection:
+    with writer.begin() as connection:
+        engine.alone(connection)
         if not due(connection):
             return
         logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports every step at a level users see

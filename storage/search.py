@@ -1,4 +1,4 @@
-"""Search over the texts of pages: an FTS5 index beside them, brought up to date when somebody searches.
+"""Search over the texts of pages, on SQLite: an FTS5 index beside them, brought up to date when somebody searches.
 
 Nothing of it lies on the way of a request. A search first indexes the pages that came since the last one, in batches;
 each is read and unpacked without any lock, and the write lock is held only while its words are put in. Several
@@ -22,14 +22,14 @@ import sqlite3
 import threading
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from . import codec
-from .errors import PageDamaged
+from .errors import PageDamaged, StoreError
 from .records import Hit
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ LINES = 3
 WIDTH = 160
 
 # kinds whose content nobody is to come upon by searching
-_HIDDEN = frozenset({"reasoning"})
+HIDDEN = frozenset({"reasoning"})
 # of a batch; a hundred megabytes are indexed in a second, so that others wait some 20 ms for the lock
 _BATCH_PAGES = 128
 _BATCH_BYTES = 2 * 1024 * 1024
@@ -70,7 +70,12 @@ def terms(words: str) -> tuple[str, ...]:
         own.execute("CREATE VIRTUAL TABLE split USING fts5vocab(given, instance)")
         own.execute("INSERT INTO given VALUES (?)", (words.encode("utf-8", "replace").decode("utf-8"),))
         found = own.execute("SELECT term FROM split ORDER BY offset").fetchall()
-    distinct = tuple(dict.fromkeys(term for (term,) in found))
+    return bounded(term for (term,) in found)
+
+
+def bounded(found: Iterable[str]) -> tuple[str, ...]:
+    """Each term once. ValueError when there are none, or too many."""
+    distinct = tuple(dict.fromkeys(found))
     if not distinct:
         raise ValueError("a search needs a word of letters or digits")
     if len(distinct) > WORDS:
@@ -78,9 +83,10 @@ def terms(words: str) -> tuple[str, ...]:
     return distinct
 
 
-def possible(connection: Connection) -> bool:
-    """Whether the database has the index at all."""
-    return inspect(connection).has_table("pages_text")
+def possible(connection: Connection) -> None:
+    """StoreError where the database lacks the index."""
+    if not inspect(connection).has_table("pages_text"):
+        raise StoreError("this store has no search: it was made by an SQLite without FTS5")
 
 
 def index(reader: Engine, writer: Engine, stop: threading.Event) -> None:
@@ -108,15 +114,16 @@ def _newer(connection: Connection, last: int) -> Iterator[dict[str, object]]:
     size = 0
     for count, row in enumerate(connection.execute(_NEWER, {"last": last}), 1):
         words = ""
-        if row.kind not in _HIDDEN:
-            words = f"{row.label}\n{_text(row)}"
+        if row.kind not in HIDDEN:
+            words = f"{row.label}\n{text_of(row)}"
             size += row.size
         yield {"rowid": row.rowid, "text": words}
         if count >= _BATCH_PAGES or size >= _BATCH_BYTES:
             return
 
 
-def _text(row: Any) -> str:
+def text_of(row: Any) -> str:
+    """The text of a page, of which `row` has codec, size, data and label; "" for one that cannot be had."""
     try:
         return codec.unpack(row.codec, row.size, bytes(row.data)).decode("utf-8", "replace")
     except PageDamaged as error:
@@ -131,7 +138,7 @@ def find(connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit
     with connection.execute(_FIND, {"terms": quoted}) as rows:
         for row in rows:
             if row.id not in found:
-                lines = matching(_text(row), wanted)
+                lines = matching(text_of(row), wanted)
                 found[row.id] = Hit(row.id, row.kind, row.label, row.size, row.created_at, lines)
             if len(found) >= limit:
                 break
@@ -143,7 +150,7 @@ def matching(page: str, wanted: Sequence[str]) -> tuple[str, ...]:
     whole = [re.compile(rf"(?<![^\W_]){re.escape(term)}(?![^\W_])") for term in wanted]
     lines = page.split("\n")
     scored: list[tuple[int, int, int]] = []
-    for number, line in enumerate(_folded(page).split("\n")):
+    for number, line in enumerate(folded(page).split("\n")):
         # looking for the bare letters first is many times faster
         places = [
             match.start()
@@ -156,8 +163,8 @@ def matching(page: str, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(_cut(lines[number], place) for number, place in best)
 
 
-def _folded(page: str) -> str:
-    """As the index folds it: small letters without their marks. Lines stay lines."""
+def folded(page: str) -> str:
+    """As an index folds it: small letters without their marks. Lines stay lines."""
     if page.isascii():
         return page.lower()
     return "".join(c for c in unicodedata.normalize("NFD", page.lower()) if not unicodedata.combining(c))

@@ -48,7 +48,7 @@ class Hierarchy:
         warm_bytes: int = 64 * MIB,
         clock: Callable[[], float] = time.time,
     ) -> Hierarchy:
-        """Open the store at a SQLAlchemy URL (sqlite:///PATH), making or upgrading it if need be.
+        """Open the store at a URL (sqlite:///PATH, postgresql://USER@HOST/DATABASE), making or upgrading it if need be.
 
         `beside` makes what is shared with other processes; without it the warm tier is one in the process, and
         nobody is told anything. `warm_bytes` bounds what is kept in the process, `clock` gives epoch seconds.

@@ -24,11 +24,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from sqlalchemy import Connection, Engine, RootTransaction
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from zstandard import ZstdError
 
 from . import rows
-from .engine import busy, checkpoint
+from .engine import busy, measure, tidy
 from .records import JSON, Batch, Booking, Outcome
 from .tallies import Key, added
 
@@ -45,6 +45,11 @@ _CHECKPOINT_BYTES = 2 * 1024 * 1024
 
 # what a store that is down raises, or a batch that cannot be written
 _TROUBLE = (SQLAlchemyError, sqlite3.Error, ZstdError, OSError, ValueError, TypeError, OverflowError)
+
+
+def lost(error: Exception) -> bool:
+    """Whether it is the connection that failed, and not what was asked over it."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 class Job:
@@ -89,6 +94,8 @@ class Writer:
         self.last_error = ""
         self.transactions = 0
         self.undone = 0
+        # what the database took when it was last measured
+        self.bytes = 0
         self._thread = threading.Thread(target=self._run, name="mitmmu-writer", daemon=True)
         self._thread.start()
 
@@ -244,12 +251,16 @@ class Writer:
     def _commit(self, group: Sequence[Job]) -> None:
         """Store a group and answer each of its jobs."""
         self._pack(group)
+        fresh = False
         while jobs := [job for job in group if job.outcome is None]:
             claimed = False
             try:
                 connection, transaction = self._begin()
+                rows.lock(connection, [job.batch.conversation for job in jobs])
                 for job in jobs:
                     self._write(connection, job)
+                taken = [job for job in jobs if job.change is not None]
+                rows.add_pages(connection, [row for job in taken for row in job.packed or ()])
                 claimed = self._claim(jobs)
                 if not claimed:
                     transaction.rollback()
@@ -262,6 +273,10 @@ class Writer:
                     self._fail(jobs, error)
                 elif busy(error):
                     # another process is writing; how long to wait for it is for the callers to say
+                    continue
+                elif lost(error) and not fresh:
+                    # the connection may have gone long ago; nothing has been written over it
+                    fresh = True
                     continue
                 elif len(jobs) == 1:
                     self._fail(jobs, error)
@@ -288,7 +303,7 @@ class Writer:
     def _write(self, connection: Connection, job: Job) -> None:
         known = job.known
         shown = None if known is None else (lambda id: id in known or id in self._ours)
-        job.change = rows.write(connection, job.batch, job.packed or (), shown)
+        job.change = rows.write(connection, job.batch, shown)
         if job.change is not None and job.change.before is None:
             self._ours[job.change.after.id] = None
             if len(self._ours) > _OURS:
@@ -331,6 +346,7 @@ class Writer:
         doubts = self.doubts()
         try:
             connection, transaction = self._begin()
+            rows.lock(connection, [change.after for change in doubts])
             for change in doubts:
                 rows.take_back(connection, change)
             transaction.commit()
@@ -382,13 +398,15 @@ class Writer:
             self._flush_at = time.monotonic() + FLUSH_SECONDS if self._unwritten() else None
 
     def _tidy(self) -> None:
-        """Checkpoint while nobody waits."""
+        """What is better done while nobody waits."""
         transactions, size = self._journal
         if self._queue or self._connection is None:
             return
         if transactions >= _CHECKPOINT_TRANSACTIONS or size >= _CHECKPOINT_BYTES:
             try:
-                checkpoint(self._connection)
+                tidy(self._connection)
+                self.bytes = measure(self._connection)
+                self._connection.rollback()
             except _TROUBLE as error:
                 self._rollback(error)
                 self.last_error = str(error)

@@ -102,11 +102,12 @@ async def _open(url: str) -> Hierarchy:
 
 
 def _check_there(url: str) -> None:
-    """StoreError for a store that nobody has made: an empty one in its place would look like a loss."""
+    """StoreError for a file that nobody has made: an empty one in its place would look like a loss."""
     from sqlalchemy.engine import make_url
 
-    file = Path(make_url(url).database or "")
-    if not file.exists():
+    parsed = make_url(url)
+    file = Path(parsed.database or "")
+    if parsed.get_backend_name() == "sqlite" and not file.exists():
         raise StoreError(f"there is none at {file}; start the proxy, or name its folder with --home")
 
 

@@ -10,6 +10,10 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+# Postgres would compare by the rules of a language
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+COUNT = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+
 COUNTS = ("requests", "unknown", "prompt_tokens", "saved_tokens")
 DOLLARS = ("billed", "untouched", "fold", "evict", "collapse", "recall", "tool", "carried", "other")
 
@@ -17,11 +21,11 @@ DOLLARS = ("billed", "untouched", "fold", "evict", "collapse", "recall", "tool",
 def upgrade() -> None:
     op.create_table(
         "ledger",
-        sa.Column("day", sa.Text, nullable=False),
-        sa.Column("conversation", sa.Text, nullable=False),
-        sa.Column("tenant", sa.Text, nullable=False),
-        sa.Column("project", sa.Text, nullable=False),
-        *(sa.Column(name, sa.Integer, nullable=False) for name in COUNTS),
+        sa.Column("day", TEXT, nullable=False),
+        sa.Column("conversation", TEXT, nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("project", TEXT, nullable=False),
+        *(sa.Column(name, COUNT, nullable=False) for name in COUNTS),
         *(sa.Column(name, sa.Float, nullable=False) for name in DOLLARS),
         sa.PrimaryKeyConstraint("day", "conversation"),
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+
+from sqlalchemy import select
 
 from addon.mmu import schemas
 from addon.mmu.view import Change, Splice, literal_of, page_table, restore
 from addon.wire import anthropic
 from addon.wire.conversation import Conversation
+from storage import engine
+from storage.schema import conversations
 from storage.tiers import Hierarchy
 
 
@@ -26,16 +29,19 @@ class Kept:
         return [splice for splice in self.splices.values() if splice.change is change]
 
 
-def read(home: Path, session: str) -> Kept:
-    """Everything the store under `home` knows about one client session. LookupError for a page that is not there."""
-    return asyncio.run(_read(home / "mmu.db", session))
+def read(home: Path, session: str, url: str = "") -> Kept:
+    """Everything the store under `home`, or at a URL, knows about one client session. LookupError for a page that is
+    not there."""
+    return asyncio.run(_read(url or f"sqlite:///{home / 'mmu.db'}", session))
 
 
-async def _read(path: Path, session: str) -> Kept:
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as plain:
-        tenants = [str(row[0]) for row in plain.execute("SELECT DISTINCT tenant FROM conversations")]
+async def _read(url: str, session: str) -> Kept:
+    reader = engine.reader(engine.parse(url))
+    with reader.connect() as plain:
+        tenants = list(plain.execute(select(conversations.c.tenant).distinct()).scalars())
+    reader.dispose()
     kept = Kept({}, {})
-    hierarchy = await Hierarchy.open(f"sqlite:///{path}")
+    hierarchy = await Hierarchy.open(url)
     try:
         for tenant in tenants:
             for stored in await hierarchy.conversations(tenant, "", session):

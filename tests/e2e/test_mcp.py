@@ -161,7 +161,7 @@ def test_a_client_that_does_not_listen_ends_it_too() -> None:
         client.stdout = io.BytesIO()
 
 
-@pytest.mark.parametrize("arguments", [["--hom", "/x"], ["--store", "postgresql://x/y"], ["--home", __file__]])
+@pytest.mark.parametrize("arguments", [["--hom", "/x"], ["--store", "mysql://x/y"], ["--home", __file__]])
 def test_wrong_arguments_end_it_with_a_message(arguments: list[str]) -> None:
     done = subprocess.run([*START, *arguments], cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, timeout=20)
     assert done.returncode == 2

@@ -170,7 +170,6 @@ async def test_pages_are_only_read(store: Hierarchy) -> None:
 async def test_a_store_that_is_not_there_or_fails(store: Hierarchy, monkeypatch: pytest.MonkeyPatch) -> None:
     reply = await get(None, f"/pages/{FILE}")
     assert (reply.status, b"No store is open" in reply.body) == (503, True)
-    await store.close()
 
     def broken(*_: object) -> None:
         raise ValueError("the disk is gone")
@@ -178,6 +177,9 @@ async def test_a_store_that_is_not_there_or_fails(store: Hierarchy, monkeypatch:
     monkeypatch.setattr("storage.rows.any_page", broken)
     reply = await get(store, f"/pages/{FILE}")
     assert (reply.status, b"the disk is gone" in reply.body) == (503, True)
+    await store.close()
+    reply = await get(store, f"/pages/{FILE}")
+    assert (reply.status, b"the store is closed" in reply.body) == (503, True)
 
 
 async def test_the_ledger_by_day_project_and_conversation(store: Hierarchy) -> None:

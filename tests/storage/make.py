@@ -12,13 +12,18 @@ from typing import Any
 
 from storage.records import JSON, Batch, Conversation, Page, Splice
 from storage.tiers import Hierarchy
+from tests.harness import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
 
 
+# URLs of the stores that lie in no folder
+ELSEWHERE: dict[Path, str] = {}
+
+
 def url(folder: Path) -> str:
-    return f"sqlite:///{file(folder)}"
+    return ELSEWHERE.get(folder) or f"sqlite:///{file(folder)}"
 
 
 def file(folder: Path) -> Path:
@@ -77,12 +82,24 @@ def batch(
 
 
 def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(file(folder))) as connection:
-        return connection.execute(statement).fetchall()
+    with closing(connected(folder)) as connection:
+        found: list[tuple[Any, ...]] = connection.execute(statement).fetchall()
+        connection.commit()
+        return found
 
 
-def locked(folder: Path) -> sqlite3.Connection:
-    """A connection that holds the write lock until it is rolled back or closed."""
-    connection = sqlite3.connect(file(folder), isolation_level=None, check_same_thread=False)
-    connection.execute("BEGIN IMMEDIATE")
+def locked(folder: Path) -> Any:
+    """A connection that nobody can write beside until it is rolled back or closed."""
+    connection = connected(folder)
+    if folder in ELSEWHERE:
+        connection.execute("LOCK TABLE pages, conversations, splices, facts, ledger, tallies IN EXCLUSIVE MODE")
+    else:
+        connection.isolation_level = None
+        connection.execute("BEGIN IMMEDIATE")
     return connection
+
+
+def connected(folder: Path) -> Any:
+    if folder in ELSEWHERE:
+        return postgres.connect(ELSEWHERE[folder])
+    return sqlite3.connect(file(folder), check_same_thread=False)

@@ -19,8 +19,8 @@ from tests.effort import cases
 from .make import batch, conversation, opened, splice, url
 
 
-async def test_what_another_process_stored_shows_after_one_stale_batch(tmp_path: Path) -> None:
-    async with opened(tmp_path) as ours, opened(tmp_path) as theirs:
+async def test_what_another_process_stored_shows_after_one_stale_batch(place: Path) -> None:
+    async with opened(place) as ours, opened(place) as theirs:
         await ours.commit(batch(splices=[splice("a", 1)]), 5)
         await ours.conversations("t", "h", "s")
         await theirs.conversations("t", "h", "s")
@@ -34,11 +34,9 @@ async def test_what_another_process_stored_shows_after_one_stale_batch(tmp_path:
 
 @pytest.mark.parametrize("session", ["s", "another"])
 @pytest.mark.parametrize("expected", [0, 1])
-async def test_a_sibling_begun_by_another_process_makes_a_batch_stale(
-    tmp_path: Path, session: str, expected: int
-) -> None:
+async def test_a_sibling_begun_by_another_process_makes_a_batch_stale(place: Path, session: str, expected: int) -> None:
     """Our request may be the next one of a conversation that only the other process knows."""
-    async with opened(tmp_path) as ours, opened(tmp_path) as theirs:
+    async with opened(place) as ours, opened(place) as theirs:
         await ours.commit(batch(), 5)
         await ours.conversations("t", "h", "s")
         assert await theirs.commit(batch(conversation("theirs", session=session)), 5) is Outcome.STORED
@@ -49,16 +47,16 @@ async def test_a_sibling_begun_by_another_process_makes_a_batch_stale(
         assert await ours.commit(batch(record), 5) is Outcome.STORED
 
 
-async def test_conversations_begun_here_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_conversations_begun_here_at_once_do_not_disturb_each_other(place: Path) -> None:
+    async with opened(place) as store:
         await store.conversations("t", "h", "s")
         begun = [store.commit(batch(conversation(f"c{number}")), 20) for number in range(20)]
         assert await asyncio.gather(*begun) == [Outcome.STORED] * 20
         assert len(await store.conversations("t", "h", "s")) == 20
 
 
-async def test_a_second_look_asks_no_database(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_second_look_asks_no_database(place: Path) -> None:
+    async with opened(place) as store:
         await store.conversations("t", "h", "s")
         await store.commit(batch(splices=[splice("a", 1)]), 5)
         await store.commit(batch(conversation(requests=2), splices=[splice("b", 2)]), 5)
@@ -67,8 +65,8 @@ async def test_a_second_look_asks_no_database(tmp_path: Path) -> None:
         assert (store.stats()["cache_misses"], store.stats()["cache_hits"]) == (1, 1)
 
 
-async def test_a_conversation_that_changed_its_keys_is_found_under_the_new_ones_alone(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_conversation_that_changed_its_keys_is_found_under_the_new_ones_alone(place: Path) -> None:
+    async with opened(place) as store:
         for head in ("h1", "h2"):
             assert await store.conversations("t", head, "") == ()
         await store.commit(batch(conversation(requests=1, head="h1", session="")), 5)
@@ -77,8 +75,8 @@ async def test_a_conversation_that_changed_its_keys_is_found_under_the_new_ones_
         assert len(await store.conversations("t", "h2", "")) == 1
 
 
-async def test_a_lookup_that_met_the_limit_does_not_answer_a_narrower_one(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_lookup_that_met_the_limit_does_not_answer_a_narrower_one(place: Path) -> None:
+    async with opened(place) as store:
         await store.commit(batch(conversation("old", head="h", session="", last_at=1.0)), 5)
         for number in range(rows.MATCHES):
             await store.commit(batch(conversation(f"c{number}", head="canned", session="s")), 5)
@@ -86,7 +84,7 @@ async def test_a_lookup_that_met_the_limit_does_not_answer_a_narrower_one(tmp_pa
         assert [one.conversation.id for one in await store.conversations("t", "h", "")] == ["old"]
 
 
-async def test_a_lookup_overtaken_by_a_batch_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_overtaken_by_a_batch_is_not_remembered(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, go = threading.Event(), threading.Event()
     original = rows.matches
 
@@ -96,7 +94,7 @@ async def test_a_lookup_overtaken_by_a_batch_is_not_remembered(tmp_path: Path, m
         assert go.wait(20)
         return found
 
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         monkeypatch.setattr(rows, "matches", slow)
         looking = asyncio.create_task(store.conversations("t", "h", "s"))
         await asyncio.to_thread(read.wait, 20)

@@ -22,8 +22,8 @@ def stored(folder: Path) -> list[tuple[object, ...]]:
     return rows(folder, "SELECT day, conversation, requests, billed FROM ledger ORDER BY 1, 2")
 
 
-async def test_sums_by_day_project_and_conversation(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_sums_by_day_project_and_conversation(place: Path) -> None:
+    async with opened(place) as store:
         store.book(booking(billed=1.0, untouched=3.0))
         store.book(booking(billed=0.5, untouched=0.5))
         store.book(booking(conversation="c2", project="q", billed=2.0))
@@ -50,20 +50,20 @@ async def written(store: Hierarchy) -> None:
     raise TimeoutError
 
 
-async def test_it_outlives_the_process_and_two_of_them_add_up(tmp_path: Path) -> None:
-    async with opened(tmp_path) as one, opened(tmp_path) as two:
+async def test_it_outlives_the_process_and_two_of_them_add_up(place: Path) -> None:
+    async with opened(place) as one, opened(place) as two:
         for store in (one, two):
             store.book(booking(billed=1.5))
-    assert stored(tmp_path) == [("2026-11-01", "c1", 2, 3.0)]
-    async with opened(tmp_path) as again:
+    assert stored(place) == [("2026-11-01", "c1", 2, 3.0)]
+    async with opened(place) as again:
         again.book(booking(billed=1.0))
         assert (await again.ledger())["2026-11-01"]["billed"] == 4.0
 
 
-async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(place: Path) -> None:
+    async with opened(place) as store:
         store.book(booking(billed=1.0))
-        lock = locked(tmp_path)
+        lock = locked(place)
         count = 1
         while store._cold.writer.unbooked()[0] < 6:  # three moves that failed
             store.book(booking(billed=1.0))
@@ -74,4 +74,4 @@ async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp
         lock.close()
         await written(store)
         assert (await store.ledger())["2026-11-01"]["billed"] == count
-    assert stored(tmp_path) == [("2026-11-01", "c1", count, count)]
+    assert stored(place) == [("2026-11-01", "c1", count, count)]

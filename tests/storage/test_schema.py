@@ -1,28 +1,28 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import io
 import os
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, Text, event
+from sqlalchemy.types import TypeEngine
 
 from storage import engine, schema
 from storage.errors import SchemaTooNew, StoreError
-from storage.records import Outcome
+from storage.records import Booking, Outcome
+from storage.rows import SUMS
 from storage.tiers import Hierarchy
 
-from .make import PYTHON, ROOT, batch, conversation, file, opened, page, rows, url
+from .make import ELSEWHERE, PYTHON, ROOT, batch, connected, conversation, file, opened, page, rows, splice, url
 
 
 def made(folder: Path) -> Engine:
@@ -32,16 +32,49 @@ def made(folder: Path) -> Engine:
 
 
 def dump(folder: Path) -> list[str]:
-    with closing(sqlite3.connect(file(folder))) as connection:
-        return list(connection.iterdump())
+    """All that is in the database, and how."""
+    if folder not in ELSEWHERE:
+        with closing(sqlite3.connect(file(folder))) as connection:
+            return list(connection.iterdump())
+    found = []
+    for kind, how in (
+        ("table_name, column_name, data_type, collation_name, is_nullable, column_default", "columns"),
+        ("table_name, constraint_name, constraint_type", "table_constraints"),
+    ):
+        wanted = f"SELECT {kind} FROM information_schema.{how} WHERE table_schema = current_schema()"
+        # those of NOT NULL are named by numbers
+        found += [str(row) for row in rows(folder, wanted) if "_not_null" not in str(row)]
+    found += [str(row) for row in rows(folder, "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema()")]
+    for table in tables(folder):
+        found += [f"{table} {row}" for row in rows(folder, f"SELECT * FROM {table}")]
+    return sorted(found)
 
 
-def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
-    writer = made(tmp_path)
+def tables(folder: Path) -> list[str]:
+    where = (
+        "pg_tables WHERE schemaname = current_schema()"
+        if folder in ELSEWHERE
+        else "(SELECT name AS tablename FROM sqlite_master WHERE type = 'table')"
+    )
+    return [str(name) for (name,) in rows(folder, f"SELECT tablename FROM {where} ORDER BY 1")]
+
+
+def differ(context: MigrationContext, _: object, __: object, found: TypeEngine[Any], wanted: object) -> bool | None:
+    if not isinstance(wanted, schema.Words):
+        return None
+    collation = "C" if context.dialect.name == "postgresql" else None
+    return not isinstance(found, Text) or found.collation != collation
+
+
+def test_the_migrations_make_the_tables_the_code_uses(place: Path) -> None:
+    writer = made(place)
     schema.upgrade(writer)
     with writer.connect() as connection:
         # the search index is no table that the code describes
-        options = {"include_name": lambda name, kind, _: kind != "table" or not name.startswith("pages_text")}
+        options = {
+            "include_name": lambda name, kind, _: kind != "table" or not name.startswith("pages_text"),
+            "compare_type": differ,
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
         script = ScriptDirectory.from_config(schema.config(connection))
@@ -49,34 +82,36 @@ def test_the_migrations_make_the_tables_the_code_uses(tmp_path: Path) -> None:
     writer.dispose()
 
 
-def test_down_and_up_again(tmp_path: Path) -> None:
-    writer = made(tmp_path)
+def test_down_and_up_again(place: Path) -> None:
+    writer = made(place)
     schema.upgrade(writer)
-    first = dump(tmp_path)
+    first = dump(place)
     with writer.begin() as connection:
         command.downgrade(schema.config(connection), "base")
-    left = rows(tmp_path, "SELECT name FROM sqlite_master WHERE type = 'table'")
-    assert left == [("alembic_version",)]
-    assert rows(tmp_path, "SELECT * FROM alembic_version") == []
+    assert tables(place) == ["alembic_version"]
+    assert rows(place, "SELECT * FROM alembic_version") == []
     schema.upgrade(writer)
-    assert sorted(dump(tmp_path)) == sorted(first)
+    assert sorted(dump(place)) == sorted(first)
     writer.dispose()
 
 
-def test_the_search_comes_and_goes_without_the_pages(tmp_path: Path) -> None:
-    writer = made(tmp_path)
+PAGE = dict(tenant="t", id="p1", codec="raw", size=4, kind="read", label="a.py", created_at=1.0, data=b"text")  # noqa: C408
+
+
+def test_the_search_comes_and_goes_without_the_pages(place: Path) -> None:
+    writer = made(place)
     with writer.begin() as connection:
         command.upgrade(schema.config(connection), "0001")
-        connection.execute(text("INSERT INTO pages VALUES ('t', 'p1', 'raw', 4, 'read', 'a.py', 1.0, x'74657874')"))
-    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
+        connection.execute(schema.pages.insert(), PAGE)
+    assert not [name for name in tables(place) if name.startswith("pages_text")]
     schema.upgrade(writer)
-    assert asyncio.run(found(tmp_path, "text")) == ["p1"]
+    assert asyncio.run(found(place, "text")) == ["p1"]
     with writer.begin() as connection:
         command.downgrade(schema.config(connection), "0001")
-    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
-    assert rows(tmp_path, "SELECT id FROM pages") == [("p1",)]
+    assert not [name for name in tables(place) if name.startswith("pages_text")]
+    assert rows(place, "SELECT id FROM pages") == [("p1",)]
     schema.upgrade(writer)
-    assert asyncio.run(found(tmp_path, "text")) == ["p1"]
+    assert asyncio.run(found(place, "text")) == ["p1"]
     writer.dispose()
 
 
@@ -94,7 +129,7 @@ def test_an_sqlite_without_fts5_has_a_store_and_no_search(tmp_path: Path) -> Non
 
     schema.upgrade(writer)
     assert rows(tmp_path, "SELECT version_num FROM alembic_version") == [(schema.REVISIONS[-1],)]
-    assert rows(tmp_path, "SELECT name FROM sqlite_master WHERE name LIKE 'pages_text%'") == []
+    assert not [name for name in tables(tmp_path) if name.startswith("pages_text")]
     with pytest.raises(StoreError, match="FTS5"):
         asyncio.run(found(tmp_path, "text"))
     with writer.begin() as connection:
@@ -102,24 +137,51 @@ def test_an_sqlite_without_fts5_has_a_store_and_no_search(tmp_path: Path) -> Non
     writer.dispose()
 
 
-def test_no_other_database_is_asked_for_the_search(tmp_path: Path) -> None:
-    migration = importlib.import_module("migrations.versions.0002_search")
-    said = io.StringIO()
-    options = {"as_sql": True, "output_buffer": said}
-    with Operations.context(MigrationContext.configure(dialect_name="postgresql", opts=options)):
-        migration.upgrade()
-        migration.downgrade()
-    assert said.getvalue() == ""
+# from the last step down: the tallies and the ledger that are left
+WAY_DOWN: dict[str, tuple[object, ...]] = {
+    "0004": ({}, {"requests": 3, "billed": 3, "stub": 3}),
+    "0003": ({}, {"requests": 3, "billed": 3, "stub": 0}),
+    "0002": ({}, None),
+    "0001": ({}, None),
+}
 
 
-def test_an_upgrade_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
-    writer = made(tmp_path)
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        connection.execute("CREATE TABLE facts (something)")
-    before = dump(tmp_path)
+def test_what_can_be_kept_on_the_way_down_and_up_is_kept(place: Path) -> None:
+    async def fill() -> None:
+        async with opened(place) as store:
+            assert await store.commit(batch(pages=[page()], splices=[splice()]), 5) is Outcome.STORED
+            store.tally("t", "s", {"a": 1})
+            store.book(Booking("2026-11-01", "c1", "t", "p", dict.fromkeys(SUMS, 3)))
+            store.learn("scope", "key", "value")
+
+    async def read() -> tuple[tuple[object, ...], tuple[object, ...]]:
+        async with opened(place) as store:
+            day = (await store.ledger()).get("2026-11-01")
+            shown = None if day is None else {name: day[name] for name in ("requests", "billed", "stub")}
+            kept = await store.conversations("t", "h", "s"), await store.search("some"), await store.facts("scope")
+            return kept, (await store.tallies("t", "s"), shown)
+
+    asyncio.run(fill())
+    kept, _ = asyncio.run(read())
+    assert all(kept)
+    writer = made(place)
+    for revision, left in WAY_DOWN.items():
+        with writer.begin() as connection:
+            command.downgrade(schema.config(connection), revision)
+        schema.upgrade(writer)
+        assert asyncio.run(read()) == (kept, left)
+    writer.dispose()
+
+
+def test_an_upgrade_that_breaks_off_leaves_nothing(place: Path) -> None:
+    writer = made(place)
+    with closing(connected(place)) as connection:
+        connection.execute("CREATE TABLE facts (something text)")
+        connection.commit()
+    before = dump(place)
     with pytest.raises(Exception, match="already exists"):
         schema.upgrade(writer)
-    assert dump(tmp_path) == before
+    assert dump(place) == before
     writer.dispose()
 
 
@@ -144,8 +206,8 @@ async def test_the_file_is_laid_out_for_pages(tmp_path: Path) -> None:
         assert rows(tmp_path, f"PRAGMA {pragma}") == [(value,)]
 
 
-def test_opening_an_up_to_date_store_imports_no_alembic(tmp_path: Path) -> None:
-    schema.upgrade(made(tmp_path))
+def test_opening_an_up_to_date_store_imports_no_alembic(place: Path) -> None:
+    schema.upgrade(made(place))
     code = (
         "import asyncio, sys\n"
         "from storage.tiers import Hierarchy\n"
@@ -154,7 +216,7 @@ def test_opening_an_up_to_date_store_imports_no_alembic(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
         "assert not [name for name in sys.modules if name.startswith(('alembic', 'mitmproxy', 'addon'))]\n"
     )
-    subprocess.run([PYTHON, "-c", code, url(tmp_path)], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([PYTHON, "-c", code, url(place)], cwd=ROOT, check=True, timeout=60)
 
 
 CONTENDER = """
@@ -178,15 +240,14 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("round", range(2))
-def test_six_processes_make_the_store_at_once(tmp_path: Path, round: int) -> None:
+def test_six_processes_make_the_store_at_once(place: Path) -> None:
     # from another folder that has a package of the same name as ours
-    elsewhere = tmp_path / "elsewhere"
+    elsewhere = place / "elsewhere"
     (elsewhere / "migrations").mkdir(parents=True)
     (elsewhere / "migrations" / "__init__.py").touch()
     running = [
         subprocess.Popen(
-            [PYTHON, "-c", CONTENDER, url(tmp_path), f"c{number}"],
+            [PYTHON, "-c", CONTENDER, url(place), f"c{number}"],
             cwd=elsewhere,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
@@ -208,9 +269,9 @@ def test_six_processes_make_the_store_at_once(tmp_path: Path, round: int) -> Non
         for each in running:
             each.kill()
             each.wait()
-    assert rows(tmp_path, "SELECT version_num FROM alembic_version") == [(schema.REVISIONS[-1],)]
-    assert len(rows(tmp_path, "SELECT id FROM conversations")) == 6
-    assert len(rows(tmp_path, "SELECT id FROM pages")) == 1
+    assert rows(place, "SELECT version_num FROM alembic_version") == [(schema.REVISIONS[-1],)]
+    assert len(rows(place, "SELECT id FROM conversations")) == 6
+    assert len(rows(place, "SELECT id FROM pages")) == 1
 
 
 async def test_opening_a_store_leaves_the_locks_of_one_that_is_open_alone(tmp_path: Path) -> None:

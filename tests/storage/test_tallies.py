@@ -24,6 +24,11 @@ from .make import PYTHON, ROOT, locked, opened, rows, url
 SUM = "SELECT name, value FROM tallies WHERE tenant = 't' AND scope = 's' ORDER BY name"
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.writer.FLUSH_SECONDS", 0.3)
+
+
 def stored(folder: Path) -> dict[str, float]:
     return {str(name): float(value) for name, value in rows(folder, SUM)}
 
@@ -36,8 +41,8 @@ async def written(store: Hierarchy, scope: str = "s") -> None:
     raise TimeoutError
 
 
-async def test_what_was_added_is_told_before_it_is_written_and_after(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_what_was_added_is_told_before_it_is_written_and_after(place: Path) -> None:
+    async with opened(place) as store:
         store.tally("t", "s", {"a": 1, "b": 0.5})
         store.tally("t", "s", {"a": 2})
         store.tally("t", "other", {"a": 7})
@@ -49,7 +54,7 @@ async def test_what_was_added_is_told_before_it_is_written_and_after(tmp_path: P
         assert await store.tallies("t", "other") == {"a": 7, TOTAL: 0}
         assert await store.tallies("u", "s") == {"a": 9, TOTAL: 0}
         assert await store.tallies("u", "other") == {}
-    assert stored(tmp_path) == {"a": 3, "b": 0.5, TOTAL: 0}
+    assert stored(place) == {"a": 3, "b": 0.5, TOTAL: 0}
 
 
 amounts = st.dictionaries(st.sampled_from("abc"), st.integers(0, 50).map(float), max_size=3)
@@ -73,8 +78,8 @@ def test_whoever_adds_it_sums_up(tmp_path: Path, scope: UUID, additions: list[tu
     assert found.keys() <= expected.keys() | {TOTAL}
 
 
-async def test_two_processes_add_while_both_are_open(tmp_path: Path) -> None:
-    async with opened(tmp_path) as one, opened(tmp_path) as two:
+async def test_two_processes_add_while_both_are_open(place: Path) -> None:
+    async with opened(place) as one, opened(place) as two:
         for _ in range(3):
             for store in (one, two):
                 store.tally("t", "s", {"a": 1})
@@ -84,7 +89,7 @@ async def test_two_processes_add_while_both_are_open(tmp_path: Path) -> None:
         assert (await one.tallies("t", "s"))["a"] == 6
 
 
-async def test_a_minute_costs_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_minute_costs_one_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = 0
     known = statements.known_tallies
 
@@ -94,7 +99,7 @@ async def test_a_minute_costs_one_read(tmp_path: Path, monkeypatch: pytest.Monke
         return known(*given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(statements, "known_tallies", counted)
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         for n in range(5):
             store.tally("t", "s", {"a": 1})
             found = await store.tallies("t", "s")
@@ -115,24 +120,24 @@ def test_few_scopes_are_kept_in_mind() -> None:
     assert held.get(("t", "1")) == {"a": 1}
 
 
-async def test_a_scope_fades_when_its_total_is_full(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_scope_fades_when_its_total_is_full(place: Path) -> None:
+    async with opened(place) as store:
         store.tally("t", "s", {TOTAL: BOUND - 1, "often": 40, "rare": 0.1})
         store.tally("t", "other", {TOTAL: BOUND - 1, "often": 40})
         await written(store)
         store.tally("t", "s", {TOTAL: 1, "often": 2, "new": 1})
         await written(store)
     expected = {TOTAL: BOUND / 2, "often": 21, "new": 0.5}
-    assert stored(tmp_path) == expected
+    assert stored(place) == expected
     assert faded({TOTAL: BOUND, "often": 42, "rare": 0.1, "new": 1}) == expected
     assert faded({TOTAL: BOUND - 1, "rare": 0.01}) == {TOTAL: BOUND - 1, "rare": 0.01}
-    other = rows(tmp_path, "SELECT name, value FROM tallies WHERE scope = 'other' ORDER BY name")
+    other = rows(place, "SELECT name, value FROM tallies WHERE scope = 'other' ORDER BY name")
     assert other == [("often", 40), (TOTAL, BOUND - 1)]
 
 
-async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        lock = locked(tmp_path)
+async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(place: Path) -> None:
+    async with opened(place) as store:
+        lock = locked(place)
         count = 0
         while store._cold.writer.untallied(("t", "s"))[0] < 6:  # three moves that failed
             store.tally("t", "s", {"a": 1})
@@ -143,12 +148,12 @@ async def test_nothing_is_lost_or_counted_twice_while_the_database_is_locked(tmp
         lock.rollback()
         lock.close()
         await written(store)
-    assert stored(tmp_path) == {"a": count, TOTAL: 0}
+    assert stored(place) == {"a": count, TOTAL: 0}
 
 
 @pytest.mark.parametrize("name", ["nul\0", "half \ud800"])
-async def test_what_no_database_takes_is_refused_at_once(tmp_path: Path, name: str) -> None:
-    async with opened(tmp_path) as store:
+async def test_what_no_database_takes_is_refused_at_once(place: Path, name: str) -> None:
+    async with opened(place) as store:
         for given in [(name, "s", {"a": 1.0}), ("t", name, {"a": 1.0}), ("t", "s", {name: 1.0})]:
             with pytest.raises(ValueError, match=r"NUL|surrogates"):
                 store.tally(*given)

@@ -1,0 +1,27 @@
+"""Where the store of a test lies. `place` is a folder; a test that asks for it runs on each database in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.postgres import Postgres
+
+from . import make
+
+
+@pytest.fixture
+def elsewhere(server: Postgres, tmp_path: Path) -> Iterator[Path]:
+    """A folder whose store is on Postgres."""
+    make.ELSEWHERE[tmp_path] = server.empty()
+    yield tmp_path
+    del make.ELSEWHERE[tmp_path]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "postgres":
+        request.getfixturevalue("elsewhere")
+    return tmp_path
