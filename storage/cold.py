@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import engine, rows, schema, search
+from . import engine, pages, rows, schema, sealing, search
+from .crypt import NONE, OPTION, Keys
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .tallies import added
@@ -34,20 +35,21 @@ _INDEX_SECONDS = 5.0
 class Cold:
     """The SQL tier of one process. Made by `open`; every method raises StoreError when the database cannot answer."""
 
-    def __init__(self, url: URL, reader: Engine, clock: Callable[[], float]) -> None:
+    def __init__(self, url: URL, reader: Engine, clock: Callable[[], float], keys: Keys) -> None:
         self._url = url
-        self._reader = reader
-        self._writing = engine.writer(url, _ATTEMPT_SECONDS)
+        self._keys = keys
+        self._reader = reader.execution_options(**{OPTION: keys})
+        self._writing = engine.writer(url, _ATTEMPT_SECONDS).execution_options(**{OPTION: keys})
         self._clock = clock
-        self.writer = Writer(self._writing, clock)
+        self.writer = Writer(self._writing, clock, keys, self._earlier)
         self._indexing = engine.writer(url, _INDEX_SECONDS)
         self._closing = threading.Event()
         self._hits = 0
         self._misses = 0
 
     @classmethod
-    def open(cls, url: str, clock: Callable[[], float]) -> Cold:
-        """Blocking. ValueError for a URL that is not understood, SchemaTooNew, StoreError."""
+    def open(cls, url: str, clock: Callable[[], float], keys: Keys = NONE) -> Cold:
+        """Blocking. ValueError for a URL that is not understood, SchemaTooNew, KeyMissing, StoreError."""
         parsed = engine.parse(url)
         try:
             engine.prepare(parsed)
@@ -59,7 +61,8 @@ class Cold:
                 schema.upgrade(upgrading)
                 upgrading.dispose()
             engine.prepare(parsed)
-            return cls(parsed, reader, clock)
+            sealing.check(parsed, reader, keys, clock)
+            return cls(parsed, reader, clock, keys)
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise StoreError(f"the store cannot be opened: {error}") from error
 
@@ -95,6 +98,10 @@ class Cold:
             self._hits += 1
         return text
 
+    def _earlier(self, tenant: str, series: str) -> pages.Base | None:
+        with self._reader.connect() as connection:
+            return pages.newest(connection, self._keys, tenant, series)
+
     async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
         return await self._read(rows.prefixed, tenant, prefix)
 
@@ -102,6 +109,9 @@ class Cold:
         return await self._read(rows.any_page, id)
 
     async def search(self, words: str, limit: int) -> tuple[Hit, ...]:
+        if self._keys:
+            raise StoreError("there is no search in an encrypted store: its index would hold every word in plain text")
+
         def run() -> tuple[Hit, ...]:
             wanted = search.terms(words)
             with self._reader.connect() as connection:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from .cache import Cache, keys
 from .cold import Cold
+from .crypt import NONE, Keys
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .rows import BY
 from .search import LIMIT, MOST
@@ -34,13 +35,16 @@ class Hierarchy:
         self._outcomes = dict.fromkeys(Outcome, 0)
 
     @classmethod
-    async def open(cls, url: str, *, warm_bytes: int = 64 * MIB, clock: Callable[[], float] = time.time) -> Hierarchy:
+    async def open(
+        cls, url: str, *, warm_bytes: int = 64 * MIB, clock: Callable[[], float] = time.time, keys: Keys = NONE
+    ) -> Hierarchy:
         """Open the store at a SQLAlchemy URL (sqlite:///PATH), making or upgrading it if need be.
 
-        `warm_bytes` bounds the warm tier, `clock` gives epoch seconds. ValueError for a URL that is not understood,
-        SchemaTooNew for a database of a later version, StoreError for one that cannot be opened.
+        `warm_bytes` bounds the warm tier, `clock` gives epoch seconds, `keys` seal what the database holds. ValueError
+        for a URL that is not understood, SchemaTooNew for a database of a later version, KeyMissing for one that is
+        sealed under another key, StoreError for one that cannot be opened.
         """
-        return cls(await asyncio.to_thread(Cold.open, url, clock), Process(warm_bytes))
+        return cls(await asyncio.to_thread(Cold.open, url, clock, keys), Process(warm_bytes))
 
     @property
     def last_error(self) -> str:
