@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
 import secrets
 import time
@@ -27,7 +28,7 @@ from addon.account import Accounts
 from addon.call import Call, Passed, PassThrough
 from addon.keepalive import Keepalive
 from addon.keeper import Keeper, Memory, tenant_key
-from addon.keyfile import site_token
+from addon.keyfile import site_token, store_keys
 from addon.learning import learn
 from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
 from addon.mmu.page import NAME
@@ -38,6 +39,7 @@ from addon.recall import relay_whole
 from addon.recall.relay import Relay
 from addon.recall.relay_stream import RelayStream
 from addon.recover import recover
+from addon.tidying import tidy
 from addon.upstream import PARENT
 from addon.watch import flowlist, site
 from addon.watch.metrics import Metrics
@@ -45,6 +47,7 @@ from addon.wire import apis
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 from addon.wire.usage import Usage
+from storage.crypt import Keys
 from storage.errors import StoreError
 from storage.tiers import Hierarchy
 
@@ -72,6 +75,7 @@ class Mitmmu:
         self.keepalive: Keepalive | None = None
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
+        self.tidying: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
 
     # -- life cycle
@@ -85,8 +89,9 @@ class Mitmmu:
         given = {name: getattr(ctx.options, name) for name in options.OPTIONS}
         settings = options.read(given, ctx.options.deferred)
         if self.opening is not None and self.settings is not None:
-            if (settings.home, settings.store) != (self.settings.home, self.settings.store):
-                raise OptionsError("mmu_home and mmu_store cannot change while mitmproxy runs")
+            before = self.settings
+            if (settings.home, settings.store, settings.key_file) != (before.home, before.store, before.key_file):
+                raise OptionsError("mmu_home, mmu_store and mmu_key_file cannot change while mitmproxy runs")
             if settings.mode is not self.settings.mode:
                 raise OptionsError("mmu_mode cannot change while mitmproxy runs: a view must be kept or not kept")
         self.settings = settings
@@ -107,7 +112,8 @@ class Mitmmu:
             if settings.mode is not Mode.OBSERVE:
                 key = await asyncio.to_thread(tenant_key, settings.home)
                 self.site_token = await asyncio.to_thread(site_token, settings.home)
-                self.hierarchy = await Hierarchy.open(settings.store)
+                keys = Keys(await asyncio.to_thread(store_keys, settings.key_file, os.environ))
+                self.hierarchy = await Hierarchy.open(settings.store, keys=keys)
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
             accounts.use(settings.prices)
@@ -130,6 +136,8 @@ class Mitmmu:
         if not self.can_relay and settings.recall in (Recall.AUTO, Recall.RELAY):
             self.metrics.add("mmu_failures_total", place="relay not possible")
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
+        if self.hierarchy is not None and not settings.header_clock:
+            self.tidying = asyncio.ensure_future(tidy(self.hierarchy, lambda: self.settings or settings))
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
         await accounts.prices()
@@ -151,6 +159,8 @@ class Mitmmu:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
         if self.keepalive is not None:
             self.keepalive.stop()
+        if self.tidying is not None:
+            self.tidying.cancel()
         if self.pager is not None:
             await self.pager.behind.end(2)
         if self.hierarchy is not None:

@@ -58,6 +58,10 @@ class Settings:
     header_clock: bool = False
     prices: tuple[Override, ...] = ()
     """Prices that go before those of the table."""
+    key_file: str = ""
+    """Where keys of the store lie, beside those in the environment; "" for nowhere."""
+    keep_days: float = 90.0
+    """Days since its last use after which a conversation is deleted; 0 for never."""
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose calls are managed."""
 
@@ -65,6 +69,8 @@ class Settings:
 OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_home": ("", "Folder for mitmmu's state. Default: the user's state folder."),
     "mmu_store": ("", "SQLAlchemy URL of the cold tier. Default: SQLite in mmu_home."),
+    "mmu_key_file": ("", "File with keys for encryption at rest, beside those in MITMMU_KEY. Default: none."),
+    "mmu_keep_days": ("90", "Days since its last use after which a conversation and its pages are deleted; 0: never."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, patient (a warm cache is never cut), or fifo:AGE:BYTES, the published age rule."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
@@ -77,6 +83,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 _FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")
+_NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
 
 
@@ -107,6 +114,12 @@ def _store(text: str, home: Path) -> str:
         return places.store(text, home)
     except ValueError as error:
         raise OptionsError(f"mmu_store: {error}") from None
+
+
+def _days(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None:
+        raise OptionsError(f"mmu_keep_days={text!r}: expected a number of days, or 0 to keep everything")
+    return float(text)
 
 
 def _prices(text: str, home: Path) -> tuple[Override, ...]:
@@ -161,6 +174,8 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         recall=Recall(given["mmu_recall"]),
         sockets=Sockets(given["mmu_websocket"]),
         prices=_prices(given["mmu_prices"], home),
+        key_file=given["mmu_key_file"],
+        keep_days=_days(given["mmu_keep_days"]),
         keepalive=given["mmu_keepalive"] == "auto",
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,

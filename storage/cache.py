@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import rows
@@ -139,6 +139,12 @@ class Cache:
         """What is known of a conversation and its siblings is no longer certain."""
         self._spoil(_keys(record))
         self._forget(record)
+
+    def gone(self, ids: Iterable[str]) -> None:
+        """These conversations are no longer stored."""
+        for id in ids:
+            if id in self._entries:
+                self.drop(self._entries[id].stored.conversation)
 
     def stats(self) -> dict[str, int]:
         return {

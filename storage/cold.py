@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from . import engine, pages, rows, schema, sealing, search
+from . import engine, pages, retention, rows, schema, sealing, search
 from .crypt import NONE, OPTION, Keys
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
@@ -28,6 +28,8 @@ _ATTEMPT_SECONDS = 0.25
 # how long sums are on their way from the writer to the database
 _MOVE_SECONDS = 0.005
 _MOVES = 400
+# a megabyte given back to the disk at once
+_SHRINK_PAGES = 256
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
 
@@ -157,6 +159,22 @@ class Cold:
     async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
         waiting = partial(self.writer.untallied, (tenant, scope))
         return added(*await self._with(waiting, rows.known_tallies, tenant, scope))
+
+    async def tidy(self, days: float) -> retention.Swept:
+        def run() -> retention.Swept:
+            erasing = engine.erasing(self._url, _ATTEMPT_SECONDS).execution_options(**{OPTION: self._keys})
+            try:
+                with erasing.begin() as connection:
+                    swept = retention.step(connection, self._clock(), days)
+                swept.more |= engine.shrink(erasing, _SHRINK_PAGES)
+                return swept
+            finally:
+                erasing.dispose()
+
+        try:
+            return await asyncio.to_thread(run)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StoreError(f"nothing could be tidied up: {error}") from error
 
     def stats(self) -> dict[str, int]:
         return {

@@ -126,6 +126,11 @@ def checkpoint(connection: Connection) -> None:
         raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
 
 
+def snapshot(connection: Connection) -> None:
+    """Let a `reader`'s connection see from now on, until it is closed, what is there now."""
+    connection.exec_driver_sql("BEGIN")
+
+
 def erasing(url: URL, wait: float) -> Engine:
     """A `writer` that overwrites what it deletes, which SQLite else leaves in the file until it needs the room."""
     engine = writer(url, wait)

@@ -176,8 +176,8 @@ def lock(connection: Connection, tenant: str, ids: Iterable[str]) -> dict[str, s
     return {row.id: row.base for row in found}
 
 
-def hold(connection: Connection, tenant: str, holder: str, ids: Iterable[str]) -> None:
-    """Let pages be held."""
-    rows = [{"tenant": tenant, "page": id, "holder": holder, "until": 0.0} for id in sorted(set(ids) - {""})]
+def hold(connection: Connection, tenant: str, holder: str, ids: Iterable[str], until: float = 0.0) -> None:
+    """Let pages be held. `until`: when that ended, epoch seconds, if it has."""
+    rows = [{"tenant": tenant, "page": id, "holder": holder, "until": until} for id in sorted(set(ids) - {""})]
     if rows:
         connection.execute(_HOLD, rows)

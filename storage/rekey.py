@@ -30,7 +30,6 @@ def run(engine: Engine, keys: Keys, to: Keys, now: float, told: Callable[[int, i
     with engine.begin() as connection:
         if to:
             sealing.note(connection, to.first, now)
-            search.clear(connection)
         counts = [connection.execute(select(func.count()).select_from(each)).scalar_one() for each in _SEALED]
     total, through, changed = sum(counts), 0, 0
     for table, anew in _SEALED.items():
@@ -52,6 +51,8 @@ def run(engine: Engine, keys: Keys, to: Keys, now: float, told: Callable[[int, i
             told(through, max(total, through))
     with engine.begin() as connection:
         sealing.strike(connection, to.first)
+        # it holds words, and knows pages by numbers that rewriting the file may change
+        search.clear(connection)
     return changed
 
 

@@ -7,6 +7,7 @@ takes an id out when nothing is left under it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from sqlalchemy import Connection, Engine, delete, select
@@ -16,6 +17,8 @@ from . import engine
 from .crypt import Keys, missing
 from .engine import insert_or_ignore
 from .schema import facts, pages
+
+logger = logging.getLogger(__name__)
 
 SCOPE = "mitmmu keys"
 PLAIN = "plain"
@@ -35,6 +38,8 @@ def check(url: URL, reader: Engine, keys: Keys, clock: Callable[[], float]) -> N
     lacking = sorted(found - {PLAIN, *keys.ids})
     if lacking:
         raise missing(lacking, keys.ids)
+    if keys and PLAIN in found:
+        logger.warning("mitmmu: what the store held before it had a key is not encrypted: run `mitmmu rekey`")
     if keys and keys.first not in found:
         writer = engine.writer(url, _WAIT_SECONDS)
         try:

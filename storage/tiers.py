@@ -161,6 +161,13 @@ class Hierarchy:
             self._snapshots.put((tenant, scope), found)
         return found
 
+    async def tidy(self, days: float) -> bool:
+        """One small step of what `storage/retention.py` says: delete what has not been used for `days` (0: nothing
+        expires) and give room back to the disk. Whether there is more to do; StoreError where others keep the lock."""
+        swept = await self._cold.tidy(days)
+        self._cache.gone(swept.ids)
+        return swept.more
+
     def stats(self) -> dict[str, int | float]:
         return {
             **self._cache.stats(),
