@@ -104,7 +104,9 @@ async def test_a_base_that_goes_before_the_batch_is_written_is_done_without(
 
 
 @pytest.mark.parametrize("keys", KEYS)
-@pytest.mark.parametrize("spoil", ["DELETE FROM pages WHERE base = ''", "UPDATE pages SET data = x'00' WHERE base = ''"])
+@pytest.mark.parametrize(
+    "spoil", ["DELETE FROM pages WHERE base = ''", "UPDATE pages SET data = x'00' WHERE base = ''"]
+)
 async def test_without_its_base_a_page_is_damaged(tmp_path: Path, keys: Keys, spoil: str) -> None:
     async with opened(tmp_path, keys=keys) as store:
         await put(store, version(0), version(1))

@@ -50,7 +50,9 @@ def forget(folder: Path, *ids: str, keys: Keys | None = None) -> Swept:
     return swept
 
 
-async def put(store: Hierarchy, id: str, *those: Page, at: float = NOW, requests: int = 1, holds: tuple[str, ...] = ()) -> None:
+async def put(
+    store: Hierarchy, id: str, *those: Page, at: float = NOW, requests: int = 1, holds: tuple[str, ...] = ()
+) -> None:
     record = conversation(id, requests, head=id, session="", last_at=at)
     step = batch(record, pages=those, splices=[splice(f"a{requests}", requests)])
     assert await store.commit(type(step)(step.conversation, step.expected, step.pages, step.splices, holds), 20) is (
@@ -93,7 +95,11 @@ async def test_what_would_go_is_what_goes(tmp_path: Path) -> None:
     before = len(kept(tmp_path))
     swept = sweep(tmp_path, NOW, 10.5)
     later = sweep(tmp_path, NOW + 2 * GRACE, 0)
-    assert (due.conversations, due.pages, due.bytes) == (swept.conversations, later.pages, later.bytes) == (30, 29, due.bytes)
+    assert (
+        (due.conversations, due.pages, due.bytes)
+        == (swept.conversations, later.pages, later.bytes)
+        == (30, 29, due.bytes)
+    )
     assert len(kept(tmp_path)) == before - 29
 
 
@@ -192,7 +198,11 @@ async def test_a_search_finds_no_page_under_the_number_of_another(tmp_path: Path
 async def test_the_file_gets_smaller(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         for n in range(30):
-            await put(store, f"c{n}", Page("t", f"p{n}", b"".join(b"%d" % (i * i * 7919 % 10007) for i in range(9000)), "k", ""))
+            await put(
+                store,
+                f"c{n}",
+                Page("t", f"p{n}", b"".join(b"%d" % (i * i * 7919 % 10007) for i in range(9000)), "k", ""),
+            )
         before = store.stats()["cold_bytes"]
         swept = sweep(tmp_path, NOW + 100 * DAY)
         assert swept.conversations == 30
@@ -294,7 +304,16 @@ async def test_pages_of_before_are_held_by_what_names_them(tmp_path: Path) -> No
     from storage import schema
 
     async with opened(tmp_path) as store:
-        await put(store, "c", page(b"direct"), page(b"of a need"), page(b"of a handle"), page(b"of nobody"), version(0), version(1))
+        await put(
+            store,
+            "c",
+            page(b"direct"),
+            page(b"of a need"),
+            page(b"of a handle"),
+            page(b"of nobody"),
+            version(0),
+            version(1),
+        )
     ids = {name: page(name.encode()).id for name in ("direct", "of a need", "of a handle", "of nobody")}
     own = writer(tmp_path)
     with own.begin() as connection:

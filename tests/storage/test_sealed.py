@@ -42,7 +42,11 @@ def on_disk(folder: Path) -> bytes:
 
 async def read(folder: Path, keys: Keys) -> tuple[bytes | None, Page | None, tuple[Stored, ...]]:
     async with opened(folder, keys=keys) as store:
-        return await store.page("t", "p1"), await store.page_of_any_tenant("p1"), await store.conversations("t", "h", "")
+        return (
+            await store.page("t", "p1"),
+            await store.page_of_any_tenant("p1"),
+            await store.conversations("t", "h", ""),
+        )
 
 
 async def test_nothing_on_the_disk_says_what_was_stored(tmp_path: Path) -> None:
