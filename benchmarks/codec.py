@@ -52,7 +52,7 @@ def main(given: Sequence[str]) -> None:
     shown = texts[1::2]  # the others train the dictionary
     pairs = [(text, edited(text, n)) for n, text in enumerate(shown)]
     size = sum(len(version) for _, version in pairs)
-    trained = zstandard.train_dictionary(DICTIONARY, texts[0::2])
+    trained = zstandard.train_dictionary(DICTIONARY, [*texts[0::2]])
     with_it = zstandard.ZstdCompressor(level=3, dict_data=trained, write_checksum=True)
     out_of_it = zstandard.ZstdDecompressor(dict_data=trained)
     keys = Keys([os.urandom(32)])

@@ -101,8 +101,11 @@ class Cold:
         return text
 
     def _earlier(self, tenant: str, series: str) -> pages.Base | None:
-        with self._reader.connect() as connection:
-            return pages.newest(connection, self._keys, tenant, series)
+        try:
+            with self._reader.connect() as connection:
+                return pages.newest(connection, self._keys, tenant, series)
+        except (SQLAlchemyError, sqlite3.Error, StoreError):
+            return None  # a page in full needs no other
 
     async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
         return await self._read(rows.prefixed, tenant, prefix)

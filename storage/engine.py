@@ -147,9 +147,11 @@ def shrink(engine: Engine, pages: int) -> bool:
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()
+        before = cursor.execute("PRAGMA freelist_count").fetchone()[0]
         # each step of the statement frees one page
         cursor.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
-        return bool(cursor.execute("PRAGMA freelist_count").fetchone()[0])
+        # a file that was laid out otherwise gives nothing back
+        return bool(0 < cursor.execute("PRAGMA freelist_count").fetchone()[0] < before)
     finally:
         raw.close()
 

@@ -14,12 +14,10 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from . import codec
 from .crypt import SEALED, Keys, about
 from .engine import insert_or_add, insert_or_ignore
-from .errors import StoreError
 from .records import Page
 from .schema import holds, pages
 
@@ -121,14 +119,11 @@ def batch(those: Sequence[Page], now: float, keys: Keys, earlier: Earlier) -> li
 
 
 def newest(connection: Connection, keys: Keys, tenant: str, name: str) -> Base | None:
-    """The newest page of a series that stands for itself; None where there is none that can be read."""
-    try:
-        found = connection.execute(_NEWEST, {"tenant": tenant, "series": name}).first()
-        if found is None or found.size > codec.MOST:
-            return None
-        return Base(found.id, _plain(keys, tenant, found.id, found.codec, found.size, "", bytes(found.data), None))
-    except (SQLAlchemyError, StoreError):
-        return None  # a page in full needs no other
+    """The newest page of a series that stands for itself. PageDamaged, KeyMissing."""
+    found = connection.execute(_NEWEST, {"tenant": tenant, "series": name}).first()
+    if found is None or found.size > codec.MOST:
+        return None
+    return Base(found.id, _plain(keys, tenant, found.id, found.codec, found.size, "", bytes(found.data), None))
 
 
 def text(found: Any, keys: Keys) -> bytes:

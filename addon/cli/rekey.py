@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 
@@ -42,7 +43,14 @@ def main(given: Sequence[str]) -> None:
         changed = rekey.run(
             store.engine, store.keys, to, time.time(), lambda done, total: progress.say(f"{done:,} of {total:,} rows")
         )
-        engine.rewrite(store.engine)
         progress.end()
-    how = f"encrypted with key {to.first}" if to else "decrypted"
-    print(f"Everything in the store is {how} now; {counted(changed, 'row')} had to be written.")
+        how = f"encrypted with key {to.first}" if to else "decrypted"
+        print(f"Everything in the store is {how} now; {counted(changed, 'row')} had to be written.")
+        try:
+            engine.rewrite(store.engine)
+        except sqlite3.Error as error:
+            asked.exit(
+                1,
+                f"{asked.prog}: the file could not be written anew ({error}), so traces of what was there before may "
+                "be left in it. Stop the proxy and run this again.\n",
+            )

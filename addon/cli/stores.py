@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ def opened(
         if blind:
             schema.upgrade(erasing)
         yield Store(parsed, erasing, keys)
-    except (SQLAlchemyError, StoreError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, StoreError, OSError) as error:
         asked.exit(1, f"{asked.prog}: {error}\n")
     except KeyboardInterrupt:
         asked.exit(130, f"\n{asked.prog}: interrupted; what is done stays done, and the same command goes on\n")

@@ -72,11 +72,14 @@ async def test_the_first_of_a_batch_is_the_base_of_the_others(tmp_path: Path) ->
     }  # fmt: skip
 
 
-async def test_a_base_that_is_itself_stored_as_a_difference_is_none(tmp_path: Path) -> None:
+async def test_a_base_that_is_itself_stored_as_a_difference_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, third = (version(n) for n in range(3))
     async with opened(tmp_path) as store:
         await put(store, first, second, id="c0")
         # the second comes again at the head of a batch: the third must not lean on it
+        monkeypatch.setattr(store._cold.writer, "_earlier", lambda *_: None)
         await put(store, second, third, id="c1")
         assert await store.page("t", third.id) == third.text
     assert rows(tmp_path, "SELECT count(*) FROM pages d JOIN pages b ON b.id = d.base WHERE b.base <> ''") == [(0,)]
@@ -101,6 +104,17 @@ async def test_a_base_that_goes_before_the_batch_is_written_is_done_without(
         await put(store, second)
         assert await store.page("t", second.id) == second.text
     assert stored(tmp_path)[second.id][:2] == ("zstd", "")
+
+
+async def test_a_base_that_cannot_be_read_is_done_without(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await put(store, version(0), id="c0")
+        with closing(sqlite3.connect(file(tmp_path))) as connection:
+            connection.execute("UPDATE pages SET data = x'00'")
+            connection.commit()
+        await put(store, version(1), id="c1")
+        assert await store.page("t", version(1).id) == version(1).text
+    assert stored(tmp_path)[version(1).id][:2] == ("zstd", "")
 
 
 @pytest.mark.parametrize("keys", KEYS)

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from storage import engine, pages, retention
+from storage import engine, pages, retention, search
+from storage import rows as statements
 from storage.crypt import OPTION, Keys
 from storage.records import Outcome, Page, Stored
 from storage.retention import DAY, GRACE, Swept
@@ -173,7 +174,7 @@ async def test_what_is_forgotten_is_nowhere_on_the_disk(tmp_path: Path) -> None:
     own = writer(tmp_path)
     with own.begin() as connection:
         swept = retention.forget(connection, ["secret"])
-        retention.search.merge(connection)
+        search.merge(connection)
     assert (swept.conversations, swept.pages) == (1, 1)
     engine.empty_journal(own)
     own.dispose()
@@ -224,20 +225,21 @@ async def test_the_proxys_own_step_forgets_its_cache(tmp_path: Path) -> None:
         assert await store.conversations("t", "h", "s") == ()
 
 
-async def test_an_undone_batch_leaves_no_page_for_ever(tmp_path: Path) -> None:
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_an_undone_batch_leaves_no_page_for_ever(tmp_path: Path, comes_back: bool) -> None:
+    step = batch(conversation(last_at=NOW), pages=[page()])
     async with opened(tmp_path) as store:
-        job = store._cold.writer.submit(batch(conversation(last_at=NOW), pages=[page()]), None)
+        job = store._cold.writer.submit(step, None)
         assert await job.done is Outcome.STORED
         assert job.change is not None
         own = writer(tmp_path)
         with own.begin() as connection:
-            retention.select  # noqa: B018
-            from storage import rows as statements
-
             statements.take_back(connection, job.change, NOW)
         own.dispose()
+        if comes_back:
+            assert await store.commit(step, 5) is Outcome.STORED
     sweep(tmp_path, NOW + 2 * GRACE, 0)
-    assert kept(tmp_path) == set()
+    assert kept(tmp_path) == ({page().id} if comes_back else set())
 
 
 async def test_a_disk_that_is_full_undoes_the_step_and_no_more(tmp_path: Path) -> None:
