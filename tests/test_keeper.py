@@ -122,9 +122,11 @@ async def test_a_line_that_could_not_be_stored_is_remembered_as_it_was_sent(url:
 
 async def test_what_is_put_to_a_line_that_was_never_stored_brings_what_it_inherited(url: str) -> None:
     keeper = Keeper(await Hierarchy.open(url))
+    told = messages(4)
+    told[4]["content"][0]["content"] += "\nand one more"
     for reads in range(1, 5):
-        await send(keeper, messages(reads))
-    content = [*messages(2), {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
+        await send(keeper, told[: 2 * reads + 1])
+    content = [*told[:5], {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
     name = name_of(content)
     _, made = request(await keeper.known(name), content, line="fork")
     assert made.birth
@@ -138,19 +140,24 @@ async def test_what_is_put_to_a_line_that_was_never_stored_brings_what_it_inheri
     view = next(v for v in await other.known(name) if v.id == "fork")
     assert view.splices.keys() == made.replay.keys() | {hidden.anchor}
     await other.hierarchy.close()
-    assert held(url, "fork") == pages_of(view.splices) != set()
+    assert held(url, "fork") == pages_of(view.splices)
+    assert len(pages_of(view.splices)) == 2
 
 
 async def test_a_branch_holds_the_pages_that_it_inherits(url: str) -> None:
     keeper = Keeper(await Hierarchy.open(url))
+    told = messages(4)
+    for n in range(4):  # each result is another page, and refers to the one before
+        told[2 * n + 2]["content"][0]["content"] = LONG + "\nand one more" * n
     for reads in range(1, 5):
-        await send(keeper, messages(reads))
-    content = [*messages(2), {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
+        await send(keeper, told[: 2 * reads + 1])
+    content = [*told[:5], {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
     made, _ = await send(keeper, content, line="fork")
     assert made.birth
     assert not made.pages
     await keeper.hierarchy.close()
-    assert held(url, "fork") == pages_of(made.replay) != set()
+    assert held(url, "fork") == pages_of(made.replay)
+    assert len(pages_of(made.replay)) == 2
 
 
 def held(url: str, line: str) -> set[str]:

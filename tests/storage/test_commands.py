@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sqlite3
 import stat
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,18 @@ def test_what_is_exported_comes_back(tmp_path: Path, run: Any, monkeypatch: pyte
     monkeypatch.setenv("MITMMU_KEY", KEY.hex())
     assert run("import", str(path), folder=tmp_path / "third")[0] == 0
     assert asyncio.run(_all(tmp_path / "third", Keys([KEY]))) == expected
+
+
+def test_a_page_that_nothing_holds_does_not_stay_for_being_imported(tmp_path: Path, run: Any) -> None:
+    fill(tmp_path)
+    with closing(sqlite3.connect(file(tmp_path))) as connection:
+        connection.execute("UPDATE holds SET until = 1e12 WHERE page = 'bytes'")
+        connection.commit()
+    run("export", str(tmp_path / "all.zst"))
+    run("import", str(tmp_path / "all.zst"), folder=tmp_path / "other")
+    [(holder, until)] = rows(tmp_path / "other", "SELECT holder, until FROM holds WHERE page = 'bytes'")
+    assert holder == ""
+    assert abs(until - time.time()) < 60
 
 
 def repacked(path: Path, change: Any) -> Path:
