@@ -244,7 +244,7 @@ def _add_page(connection: Connection, keys: Keys, given: Mapping[str, Any], now:
         return 0
     made_at = float(given["created_at"])
     [row] = shelf.batch([page], made_at, keys, lambda tenant, name: shelf.newest(connection, keys, tenant, name))
-    shelf.put(connection, [row], lambda _: shelf.row(page, made_at, keys))
+    shelf.put(connection, [row], lambda *_: shelf.row(page, made_at, keys))
     # should no conversation of the file hold it, it goes by itself
     shelf.hold(connection, page.tenant, "", [page.id], until=now)
     return 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, select
@@ -145,24 +144,29 @@ def _plain(
 
 
 def put(
-    connection: Connection, rows: Sequence[Mapping[str, object]], again: Callable[[str], Mapping[str, object]]
+    connection: Connection,
+    rows: Sequence[Mapping[str, object]],
+    again: Callable[[str, str], Mapping[str, object]],
 ) -> None:
-    """Write the rows of pages of one tenant that are not there yet, and lock those that are, inside a transaction.
+    """Write the rows of pages that are not there yet, and lock those that are, inside a transaction.
 
-    `again` makes the row of a page that stands for itself: for one whose base has gone since, or is a delta itself.
+    `again` makes the row of a page, by tenant and id, that stands for itself: for one whose base has gone since, or
+    turns out to be a delta.
     """
-    if not rows:
-        return
-    by_id = {str(row["id"]): row for row in reversed(rows)}
-    there = lock(connection, str(rows[0]["tenant"]), [*by_id, *(str(row["base"]) for row in rows if row["base"])])
-    new = {id: row for id, row in by_id.items() if id not in there}
-    for id, row in new.items():
-        base = str(row["base"])
-        if base and (there[base] if base in there else not (base in new and not new[base]["base"])):
-            new[id] = again(id)
-    # bases first, should the order ever matter to somebody who reads
-    if new:
-        connection.execute(_ADD, sorted(new.values(), key=itemgetter("base", "id")))
+    by_tenant: dict[str, dict[str, Mapping[str, object]]] = {}
+    for row in rows:
+        by_tenant.setdefault(str(row["tenant"]), {}).setdefault(str(row["id"]), row)
+    for tenant, by_id in sorted(by_tenant.items()):
+        there = lock(connection, tenant, by_id)
+        new = [row for id, row in sorted(by_id.items()) if id not in there]
+        full, deltas = [row for row in new if not row["base"]], [row for row in new if row["base"]]
+        if full:
+            connection.execute(_ADD, full)
+        if deltas:
+            # looked at last: another may have written them a moment before
+            bases = lock(connection, tenant, (str(row["base"]) for row in deltas))
+            stands = [row if bases.get(str(row["base"])) == "" else again(tenant, str(row["id"])) for row in deltas]
+            connection.execute(_ADD, stands)
 
 
 def lock(connection: Connection, tenant: str, ids: Iterable[str]) -> dict[str, str]:

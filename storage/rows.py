@@ -204,11 +204,10 @@ class Change:
 def write(
     connection: Connection,
     batch: Batch,
-    rows: Sequence[Mapping[str, object]],
     known: Callable[[str], bool] | None,
     shown: Collection[str] = (),
 ) -> Change | None:
-    """Apply a batch inside an open transaction; None, and nothing written, when it is stale.
+    """Apply a batch, all but its pages, inside an open transaction; None, and nothing written, when it is stale.
 
     `known` tells whether the planner was shown a sibling; None when that is not recorded. `shown` are those that it
     was; one that has expired or was forgotten since took its pages along.
@@ -235,9 +234,7 @@ def write(
     statement, values = (_MOVE, {**columns, **key}) if batch.expected else (_ADD, columns)
     if connection.execute(statement, values).rowcount != 1:
         return None
-    texts = {page.id: page for page in batch.pages}
-    shelf.put(connection, rows, lambda id: shelf.row(texts[id], float(str(rows[0]["created_at"])), keys))
-    named = (*texts, *(splice.page for splice in batch.splices), *batch.holds)
+    named = (*(page.id for page in batch.pages), *(splice.page for splice in batch.splices), *batch.holds)
     shelf.hold(connection, record.tenant, record.id, named)
     # one by one: a rowcount over many would not say whose place was taken
     added = tuple(

@@ -257,6 +257,7 @@ class Writer:
                 connection, transaction = self._begin()
                 for job in jobs:
                     self._write(connection, job)
+                self._shelve(connection, [job for job in jobs if job.change is not None])
                 claimed = self._claim(jobs)
                 if not claimed:
                     transaction.rollback()
@@ -295,11 +296,16 @@ class Writer:
     def _write(self, connection: Connection, job: Job) -> None:
         known = job.known
         shown = None if known is None else (lambda id: id in known or id in self._ours)
-        job.change = rows.write(connection, job.batch, job.packed or (), shown, known or ())
+        job.change = rows.write(connection, job.batch, shown, known or ())
         if job.change is not None and job.change.before is None:
             self._ours[job.change.after.id] = None
             if len(self._ours) > _OURS:
                 del self._ours[next(iter(self._ours))]
+
+    def _shelve(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        texts = {(page.tenant, page.id): page for job in jobs for page in job.batch.pages}
+        packed = [row for job in jobs for row in job.packed or ()]
+        pages.put(connection, packed, lambda *key: pages.row(texts[key], self._clock(), self._keys))
 
     def _claim(self, jobs: Sequence[Job]) -> bool:
         """The last moment to give up: from here on a job's change is on its way to the disk."""
