@@ -148,21 +148,28 @@ def _text(row: Any) -> str:
 
 def forget(connection: Connection, tenant: str, ids: Sequence[str]) -> None:
     """Take pages out of the index, before they are deleted and in the same transaction."""
-    if possible(connection) and (last := _last(connection)):
+    if _kept_by_hand(connection) and (last := _last(connection)):
         for row in connection.execute(_INDEXED, {"tenant": tenant, "ids": list(ids), "last": last}).all():
             connection.execute(_REMOVE, {"rowid": row.rowid, "text": _words(row)})
 
 
 def clear(connection: Connection) -> None:
     """Empty the index."""
-    if possible(connection):
+    if _kept_by_hand(connection):
         connection.execute(text("INSERT INTO pages_text (pages_text) VALUES ('delete-all')"))
+    elif inspect(connection).has_table("pages_text"):
+        connection.execute(text("DELETE FROM pages_text"))
 
 
 def merge(connection: Connection) -> None:
     """Rewrite the index without what was taken out of it, which until then lies about in it."""
-    if possible(connection):
+    if _kept_by_hand(connection):
         connection.execute(text("INSERT INTO pages_text (pages_text) VALUES ('optimize')"))
+
+
+def _kept_by_hand(connection: Connection) -> bool:
+    """Whether there is an index from which nothing goes by itself."""
+    return connection.dialect.name == "sqlite" and inspect(connection).has_table("pages_text")
 
 
 def find(connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit, ...]:
