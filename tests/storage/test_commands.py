@@ -191,7 +191,7 @@ def test_what_is_exported_comes_back(tmp_path: Path, run: Any, monkeypatch: pyte
     assert asyncio.run(_all(other)) == expected
     for name in ("ledger", "tallies"):
         assert table(other, name) == table(tmp_path, name)
-    live = "(SELECT tenant, page, holder FROM holds WHERE until = 0)"
+    live = "(SELECT tenant, page, holder FROM holds WHERE until = 0) AS live"
     assert table(other, live) == table(tmp_path, live)
     # again: nothing changes
     before = {name: table(other, name) for name in ("pages", "conversations", "splices", "holds", "ledger", "facts")}
