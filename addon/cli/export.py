@@ -18,7 +18,7 @@ or of a newer version is refused, and then nothing of it is taken in.
 {stores.WHICH}
 The file is zstd over JSON lines, readable by you alone. It is NOT encrypted, whatever the store is. No key is in it;
 the conversations are found again only beside the same tenant.key, so copy that from one state folder to the other.
-While a file is taken in, a running proxy cannot store, and lets requests go out as they were or as they are.
+While a file is taken in, a running proxy cannot store: what is new in a request then goes out as the agent wrote it.
 """
 
 

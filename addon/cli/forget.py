@@ -18,7 +18,7 @@ USAGE = f"""\
 mitmmu forget: deletes what is kept, at once and for good.
 
   --project PATH      all conversations of a project (the folder that the agent names)
-  --conversation ID   one conversation (./run sessions, or by=conversation of the ledger, tells its id)
+  --conversation ID   one conversation (its id: http://mitmmu.local/api/ledger?by=conversation)
   --all               everything in the store, also where its key is lost
   --yes               do not ask
 {stores.WHICH}
