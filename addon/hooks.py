@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import time
@@ -26,7 +27,7 @@ from addon.account import Accounts
 from addon.call import Call, Passed, PassThrough
 from addon.keepalive import Keepalive
 from addon.keeper import Keeper, Memory, tenant_key
-from addon.keyfile import site_token
+from addon.keyfile import site_token, store_keys
 from addon.learning import learn
 from addon.listen import READABLE, SSE, Copy, Observer, hear_whole, reader, said
 from addon.mmu.page import NAME
@@ -37,6 +38,7 @@ from addon.recall import relay_whole
 from addon.recall.relay import Relay
 from addon.recall.relay_stream import RelayStream
 from addon.recover import recover
+from addon.tidying import tidy
 from addon.upstream import PARENT
 from addon.watch import flowlist, site
 from addon.watch.metrics import Metrics
@@ -44,7 +46,8 @@ from addon.wire import apis
 from addon.wire.api import Api
 from addon.wire.reply import Relaying
 from addon.wire.usage import Usage
-from storage.errors import SchemaTooNew, StoreError
+from storage.crypt import Keys
+from storage.errors import KeyMissing, SchemaTooNew, StoreError
 from storage.tiers import Beside, Hierarchy
 
 logger = logging.getLogger(__name__)
@@ -62,7 +65,7 @@ REOPEN_SECONDS = 5.0
 """How long until a store that did not open is tried again."""
 
 
-def _beside(settings: Settings) -> Beside | None:
+def _beside(settings: Settings, keys: Keys) -> Beside | None:
     if settings.redis is None:
         return None
     # an extra: it need not be installed, and a script that is loaded beside us may lie next to a redis.py of its own
@@ -71,7 +74,7 @@ def _beside(settings: Settings) -> Beside | None:
     except ImportError as error:
         logger.error("mitmmu: the Python client of Redis cannot be loaded, so there is no mmu_redis: %s", error)
         return None
-    return beside(settings.redis, settings.redis_seconds)
+    return beside(settings.redis, settings.redis_seconds, keys=keys)
 
 
 class Mitmmu:
@@ -87,6 +90,7 @@ class Mitmmu:
         self.site_token = ""
         self.opening: asyncio.Task[None] | None = None
         self.reopening: asyncio.Task[None] | None = None
+        self.tidying: asyncio.Task[None] | None = None
         self.can_relay = carry_on.trusted()
 
     # -- life cycle
@@ -100,8 +104,9 @@ class Mitmmu:
         given = {name: getattr(ctx.options, name) for name in options.OPTIONS}
         settings = options.read(given, ctx.options.deferred)
         if self.opening is not None and self.settings is not None:
-            if (settings.home, settings.store) != (self.settings.home, self.settings.store):
-                raise OptionsError("mmu_home and mmu_store cannot change while mitmproxy runs")
+            before = self.settings
+            if (settings.home, settings.store, settings.key_file) != (before.home, before.store, before.key_file):
+                raise OptionsError("mmu_home, mmu_store and mmu_key_file cannot change while mitmproxy runs")
             if (settings.redis, settings.redis_seconds) != (self.settings.redis, self.settings.redis_seconds):
                 raise OptionsError("mmu_redis and mmu_redis_ttl cannot change while mitmproxy runs")
             if settings.mode is not self.settings.mode:
@@ -124,7 +129,9 @@ class Mitmmu:
             if settings.mode is not Mode.OBSERVE:
                 key = await asyncio.to_thread(tenant_key, settings.home)
                 self.site_token = await asyncio.to_thread(site_token, settings.home)
-                self.hierarchy = await Hierarchy.open(settings.store, beside=_beside(settings))
+                keys = Keys(await asyncio.to_thread(store_keys, settings.key_file, os.environ))
+                beside = _beside(settings, keys)
+                self.hierarchy = await Hierarchy.open(settings.store, beside=beside, keys=keys)
                 keeper = Keeper(self.hierarchy)
             accounts = Accounts(self.metrics, counter, keeper)
             accounts.use(settings.prices)
@@ -134,7 +141,7 @@ class Mitmmu:
         except (OSError, ValueError, StoreError) as error:
             self.metrics.add("mmu_failures_total", place="open")
             logger.error("mitmmu: the store does not open, so everything passes through: %s", error)
-            if isinstance(error, StoreError) and not isinstance(error, SchemaTooNew):
+            if isinstance(error, StoreError) and not isinstance(error, SchemaTooNew | KeyMissing):
                 self.reopening = asyncio.ensure_future(self._reopen(settings))
             return
         except Exception:
@@ -149,6 +156,8 @@ class Mitmmu:
         if not self.can_relay and settings.recall in (Recall.AUTO, Recall.RELAY):
             self.metrics.add("mmu_failures_total", place="relay not possible")
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
+        if self.hierarchy is not None and not settings.header_clock:
+            self.tidying = asyncio.ensure_future(tidy(self.hierarchy, lambda: self.settings or settings))
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
         await accounts.prices()
@@ -180,6 +189,8 @@ class Mitmmu:
             await asyncio.wait([self.opening], timeout=OPEN_SECONDS)
         if self.keepalive is not None:
             self.keepalive.stop()
+        if self.tidying is not None:
+            self.tidying.cancel()
         if self.pager is not None:
             await self.pager.behind.end(2)
         if self.hierarchy is not None:

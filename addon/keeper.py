@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 
 from addon import keyfile
 from addon.mmu.plan import Plan
-from addon.mmu.view import Change, Splice, View
+from addon.mmu.view import Change, Splice, View, pages_of
 from storage import records, tallies
 from storage.records import Batch, Outcome, Stored
 from storage.tiers import Hierarchy
@@ -183,6 +183,7 @@ class Keeper:
             expected=view.requests - 1,
             pages=list(pages.values()),
             splices=[_row(s) for s in splices],
+            holds=pages_of(view.splices) if plan.birth else (),
         )
         outcome = await self.hierarchy.commit(batch, seconds)
         if outcome is Outcome.STORED:
@@ -221,7 +222,8 @@ class Keeper:
         )
         if not view.requests:  # the store has nothing of the line yet, not even what it inherited
             splices = list(after.splices.values())
-        batch = Batch(_conversation(name, after), view.requests, (), [_row(s) for s in splices])
+        holds = () if view.requests else pages_of(after.splices)
+        batch = Batch(_conversation(name, after), view.requests, (), [_row(s) for s in splices], holds)
         outcome = await self.hierarchy.commit(batch, seconds)
         if outcome is Outcome.STORED:
             _keep(self._views, (after.id, after.requests), after)

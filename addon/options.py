@@ -65,6 +65,10 @@ class Settings:
     header_clock: bool = False
     prices: tuple[Override, ...] = ()
     """Prices that go before those of the table."""
+    key_file: str = ""
+    """Where keys of the store lie, beside those in the environment; "" for nowhere."""
+    keep_days: float = 90.0
+    """Days since its last use after which a conversation is deleted; 0 for never."""
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose calls are managed."""
 
@@ -78,6 +82,8 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
         "unix:///PATH, redis+sentinel://HOST,HOST/SERVICE or redis+cluster://HOST,HOST. Default: none, each its own.",
     ),
     "mmu_redis_ttl": ("86400", "Seconds that a page stays in Redis after its last use."),
+    "mmu_key_file": ("", "File with keys for encryption at rest, beside those in MITMMU_KEY. Default: none."),
+    "mmu_keep_days": ("90", "Days since its last use after which a conversation and its pages are deleted; 0: never."),
     "mmu_mode": ("auto", "auto, observe (measure, change nothing) or off."),
     "mmu_policy": ("auto", "auto, patient (a warm cache is never cut), or fifo:AGE:BYTES, the published age rule."),
     "mmu_recall": ("auto", "auto, relay (answered unseen by the client), patch (for the client's refusal) or off."),
@@ -90,6 +96,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
 }
 
 _FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")
+_NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9a-fA-F:]+\](:\d{1,5})?")
 
 
@@ -138,6 +145,12 @@ def _seconds(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,7}", text):
         raise OptionsError(f"mmu_redis_ttl={text!r}: expected seconds, for example 86400 for a day")
     return int(text)
+
+
+def _days(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None:
+        raise OptionsError(f"mmu_keep_days={text!r}: expected a number of days, or 0 to keep everything")
+    return float(text)
 
 
 def _prices(text: str, home: Path) -> tuple[Override, ...]:
@@ -194,6 +207,8 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         recall=Recall(given["mmu_recall"]),
         sockets=Sockets(given["mmu_websocket"]),
         prices=_prices(given["mmu_prices"], home),
+        key_file=given["mmu_key_file"],
+        keep_days=_days(given["mmu_keep_days"]),
         keepalive=given["mmu_keepalive"] == "auto",
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from . import rows
@@ -161,6 +161,12 @@ class Cache:
         self._entries.clear()
         self._whole.clear()
         self._bytes = 0
+
+    def gone(self, ids: Iterable[str]) -> None:
+        """These conversations are no longer stored."""
+        for id in ids:
+            if id in self._entries:
+                self.drop(self._entries[id].stored.conversation)
 
     def stats(self) -> dict[str, int]:
         return {

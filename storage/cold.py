@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from . import engine, postgres_search, rows, schema, search
+from . import engine, pages, postgres_search, retention, rows, schema, sealing, search
+from .crypt import NONE, OPTION, Keys
 from .errors import StoreError
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .tallies import added
@@ -29,6 +30,8 @@ _ATTEMPT_SECONDS = 0.25
 # how long sums are on their way from the writer to the database
 _MOVE_SECONDS = 0.005
 _MOVES = 400
+# a megabyte given back to the disk at once
+_SHRINK_PAGES = 256
 # how long a search waits for the write lock, for each batch of pages that it indexes
 _INDEX_SECONDS = 5.0
 _READERS = 8
@@ -51,12 +54,13 @@ _SEARCHES: Mapping[str, Search] = {"sqlite": search, "postgresql": postgres_sear
 class Cold:
     """The SQL tier of one process. Made by `open`; every method raises StoreError when the database cannot answer."""
 
-    def __init__(self, url: URL, reader: Engine, clock: Callable[[], float]) -> None:
+    def __init__(self, url: URL, reader: Engine, clock: Callable[[], float], keys: Keys) -> None:
         self._url = url
-        self._reader = reader
-        self._writing = engine.writer(url, _ATTEMPT_SECONDS)
+        self._keys = keys
+        self._reader = reader.execution_options(**{OPTION: keys})
+        self._writing = engine.writer(url, _ATTEMPT_SECONDS).execution_options(**{OPTION: keys})
         self._clock = clock
-        self.writer = Writer(self._writing, clock)
+        self.writer = Writer(self._writing, clock, keys, self._earlier)
         self._indexing = engine.writer(url, _INDEX_SECONDS)
         self._closing = threading.Event()
         # of our own: names of hosts are looked up on the loop's, and must not wait for a database that does not answer
@@ -65,8 +69,8 @@ class Cold:
         self._misses = 0
 
     @classmethod
-    def open(cls, url: str, clock: Callable[[], float]) -> Cold:
-        """Blocking. ValueError for a URL that is not understood, SchemaTooNew, StoreError."""
+    def open(cls, url: str, clock: Callable[[], float], keys: Keys = NONE) -> Cold:
+        """Blocking. ValueError for a URL that is not understood, SchemaTooNew, KeyMissing, StoreError."""
         parsed = engine.parse(url)
         try:
             engine.prepare(parsed)
@@ -78,7 +82,8 @@ class Cold:
                 schema.upgrade(upgrading)
                 upgrading.dispose()
             engine.prepare(parsed)
-            made = cls(parsed, reader, clock)
+            sealing.check(parsed, reader, keys, clock)
+            made = cls(parsed, reader, clock, keys)
             with reader.connect() as connection:
                 made.writer.bytes = engine.measure(connection)
             return made
@@ -117,6 +122,13 @@ class Cold:
             self._hits += 1
         return text
 
+    def _earlier(self, tenant: str, series: str) -> pages.Base | None:
+        try:
+            with self._reader.connect() as connection:
+                return pages.newest(connection, self._keys, tenant, series)
+        except (SQLAlchemyError, sqlite3.Error, StoreError):
+            return None  # a page in full needs no other
+
     async def find(self, tenant: str, prefix: str) -> tuple[str, ...]:
         return await self._read(rows.prefixed, tenant, prefix)
 
@@ -124,6 +136,8 @@ class Cold:
         return await self._read(rows.any_page, id)
 
     async def search(self, words: str, limit: int) -> tuple[Hit, ...]:
+        if self._keys:
+            raise StoreError("there is no search in an encrypted store: its index would hold every word in plain text")
         search = _SEARCHES[self._url.get_backend_name()]
 
         def run() -> tuple[Hit, ...]:
@@ -172,6 +186,22 @@ class Cold:
     async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
         waiting = partial(self.writer.untallied, (tenant, scope))
         return added(*await self._with(waiting, rows.known_tallies, tenant, scope))
+
+    async def tidy(self, days: float) -> retention.Swept:
+        def run() -> retention.Swept:
+            erasing = engine.erasing(self._url, _ATTEMPT_SECONDS).execution_options(**{OPTION: self._keys})
+            try:
+                with erasing.begin() as connection:
+                    swept = retention.step(connection, self._clock(), days)
+                swept.more |= engine.shrink(erasing, _SHRINK_PAGES)
+                return swept
+            finally:
+                erasing.dispose()
+
+        try:
+            return await asyncio.to_thread(run)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise StoreError(f"nothing could be tidied up: {error}") from error
 
     def stats(self) -> dict[str, int]:
         size = engine.size(self._url)

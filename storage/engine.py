@@ -44,6 +44,21 @@ class Database(Protocol):
     def measure(self, connection: Connection) -> int:
         """Bytes that the tables take."""
 
+    def snapshot(self, connection: Connection) -> None:
+        """Let a `reader`'s connection see from now on, until it is closed, what is there now."""
+
+    def erasing(self, url: URL, wait: float) -> Engine:
+        """A `writer` that overwrites what it deletes, where the database can."""
+
+    def shrink(self, engine: Engine, pages: int) -> bool:
+        """Give room of deleted rows back to the disk, `pages` of 4 KiB at most. Whether there is more."""
+
+    def rewrite(self, engine: Engine) -> None:
+        """Write everything anew, so that nothing is left on the disk but what is held, where that can be done here."""
+
+    def empty_journal(self, engine: Engine) -> None:
+        """Leave nothing in a journal that is no longer needed."""
+
     def busy(self, error: Exception) -> bool:
         """Whether another connection is in the way, so that trying again is all there is to do."""
 
@@ -107,6 +122,26 @@ def tidy(connection: Connection) -> None:
 
 def measure(connection: Connection) -> int:
     return _behind(connection).measure(connection)
+
+
+def snapshot(connection: Connection) -> None:
+    _behind(connection).snapshot(connection)
+
+
+def erasing(url: URL, wait: float) -> Engine:
+    return _of(url).erasing(url, wait)
+
+
+def shrink(engine: Engine, pages: int) -> bool:
+    return DATABASES[engine.dialect.name].shrink(engine, pages)
+
+
+def rewrite(engine: Engine) -> None:
+    DATABASES[engine.dialect.name].rewrite(engine)
+
+
+def empty_journal(engine: Engine) -> None:
+    DATABASES[engine.dialect.name].empty_journal(engine)
 
 
 def busy(error: Exception) -> bool:

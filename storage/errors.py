@@ -11,5 +11,9 @@ class PageDamaged(StoreError):
     """A stored page no longer decodes to the bytes it was made of."""
 
 
+class KeyMissing(StoreError):
+    """Something is sealed under a key that was not given."""
+
+
 class SchemaTooNew(StoreError):
     """The database was written by a later version; nothing in it was touched."""

@@ -59,7 +59,7 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 """
 
 _LOCK = text("SELECT pg_advisory_xact_lock(key) FROM unnest(CAST(:keys AS bigint[])) AS key")
-_TABLES = ("pages", "pages_text", "conversations", "splices", "facts", "ledger", "tallies")
+_TABLES = ("pages", "holds", "pages_text", "conversations", "splices", "facts", "ledger", "tallies")
 _MEASURE = text(
     "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) FROM unnest(CAST(:names AS text[])) AS name"
 )
@@ -161,6 +161,26 @@ def tidy(_: Connection) -> None:
 
 def measure(connection: Connection) -> int:
     return int(connection.execute(_MEASURE, {"names": list(_TABLES)}).scalar_one())
+
+
+def snapshot(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ")
+
+
+erasing = writer
+
+
+def shrink(_engine: Engine, _pages: int) -> bool:
+    """Nothing to do: room is given to other rows, and back to the disk by VACUUM FULL alone."""
+    return False
+
+
+def rewrite(_: Engine) -> None:
+    """Nothing that could be done beside others: VACUUM FULL is for whoever looks after the server."""
+
+
+def empty_journal(_: Engine) -> None:
+    """Nothing to do: the server looks after its own."""
 
 
 def busy(error: Exception) -> bool:

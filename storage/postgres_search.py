@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from . import pages as shelf
 from .records import Hit
 from .schema import Words, pages
 from .search import HIDDEN, bounded, folded, matching, text_of
@@ -60,8 +61,10 @@ _NEWER = (
     .order_by(_p.created_at, _p.tenant, _p.id)
     .limit(_BATCH_PAGES)
 )
-_PAGE = select(_p.label, _p.codec, _p.size, _p.data).where(
-    _p.tenant == bindparam("b_tenant"), _p.id == bindparam("b_id")
+_PAGE = (
+    select(*shelf.COLUMNS, _p.label)
+    .select_from(shelf.STORED)
+    .where(_p.tenant == bindparam("b_tenant"), _p.id == bindparam("b_id"))
 )
 # a page that is being deleted is left out, and one that is left in waits with its end
 _ADD = (
@@ -132,7 +135,8 @@ def find(connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit
         .subquery()
     )
     newest = (
-        select(pages)
+        select(*shelf.COLUMNS, _p.kind, _p.label, _p.created_at)
+        .select_from(shelf.STORED)
         .join(found, and_(found.c.tenant == _p.tenant, found.c.id == _p.id))
         .where(found.c.number == 1)
         .order_by(_p.created_at.desc(), _p.id.desc())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -79,6 +79,8 @@ class Batch:
     expected: int
     pages: Sequence[Page]
     splices: Sequence[Splice]
+    holds: Collection[str] = ()
+    """Ids of pages, stored earlier, that the conversation leads to beside these and those that its splices name."""
 
     def __post_init__(self) -> None:
         if self.expected < 0 or self.conversation.requests <= self.expected:

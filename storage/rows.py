@@ -9,7 +9,7 @@ was shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -32,10 +32,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import CompoundSelect
 
-from . import codec, engine
+from . import engine
+from . import pages as shelf
+from .crypt import Keys, about, keys_of
 from .engine import insert_or_add, insert_or_ignore, insert_or_replace
 from .records import JSON, Batch, Booking, Conversation, Page, Splice, Stored
-from .schema import COUNTS, DOLLARS, conversations, facts, ledger, pages, splices, tallies
+from .schema import COUNTS, DOLLARS, conversations, facts, holds, ledger, pages, splices, tallies
 from .tallies import BOUND, LEAST, TOTAL, Key
 
 # a head shared by more conversations than this is a canned first message; the older ones are not coming back
@@ -81,18 +83,24 @@ _MOVE = update(conversations).where(
 _REMOVE = delete(conversations).where(
     _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
 )
-_ADD_PAGE = insert_or_ignore(pages)
 _ADD_SPLICE = insert_or_ignore(splices)
 _REMOVE_SPLICE = delete(splices).where(
     _s.conversation == bindparam("b_id"), _s.anchor == bindparam("b_anchor"), _s.generation == bindparam("b_generation")
 )
-_PAGE = select(pages.c.codec, pages.c.size, pages.c.data).where(
-    pages.c.tenant == bindparam("tenant"), pages.c.id == bindparam("id")
+_LET_GO = (
+    update(holds).where(holds.c.holder == bindparam("b_holder"), holds.c.until == 0).values(until=bindparam("b_now"))
+)
+_PAGE = (
+    select(*shelf.COLUMNS)
+    .select_from(shelf.STORED)
+    .where(pages.c.tenant == bindparam("tenant"), pages.c.id == bindparam("id"))
 )
 # the tenant first: that is a walk over the index of the key, and not over all that the pages hold
 _OWNER = select(pages.c.tenant).where(pages.c.id == bindparam("id")).order_by(pages.c.tenant).limit(1)
-_ANY_PAGE = select(pages.c.tenant, pages.c.codec, pages.c.size, pages.c.kind, pages.c.label, pages.c.data).where(
-    pages.c.tenant == _OWNER.scalar_subquery(), pages.c.id == bindparam("id")
+_ANY_PAGE = (
+    select(*shelf.COLUMNS, pages.c.kind, pages.c.label)
+    .select_from(shelf.STORED)
+    .where(pages.c.tenant == _OWNER.scalar_subquery(), pages.c.id == bindparam("id"))
 )
 _TOTALS = select(
     select(func.count()).select_from(pages).scalar_subquery().label("pages"),
@@ -135,15 +143,22 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _conversation(values: Sequence[Any]) -> Conversation:
+def of_state(id: str) -> bytes:
+    return about("state", id)
+
+
+def of_splice(conversation: str, anchor: str, generation: int) -> bytes:
+    return about("splice", conversation, anchor, generation)
+
+
+def _conversation(values: Sequence[Any], keys: Keys) -> Conversation:
     """From the columns of the table, in its order."""
     id, tenant, head, session, project, client, requests, last_at, state, digests = values
-    return Conversation(
-        id, tenant, head, session, project, client, requests, bytes(digests), last_at, json.loads(state)
-    )
+    known = json.loads(keys.open_text(state, of_state(id)))
+    return Conversation(id, tenant, head, session, project, client, requests, bytes(digests), last_at, known)
 
 
-def _columns(record: Conversation) -> dict[str, object]:
+def _columns(record: Conversation, keys: Keys) -> dict[str, object]:
     return {
         "id": record.id,
         "tenant": record.tenant,
@@ -153,7 +168,7 @@ def _columns(record: Conversation) -> dict[str, object]:
         "client": record.client,
         "requests": record.requests,
         "last_at": record.last_at,
-        "state": _json(record.state),
+        "state": keys.seal_text(_json(record.state), of_state(record.id)),
         "digests": record.digests,
     }
 
@@ -162,13 +177,15 @@ def matches(connection: Connection, tenant: str, head: str, session: str) -> tup
     """The tenant's conversations with that head, or that session unless it is ""; newest first, MATCHES at most."""
     found: dict[str, Conversation] = {}
     held: dict[str, list[Splice]] = {}
+    keys = keys_of(connection)
     key = {"tenant": tenant, "head": head, "session": session}
     for row in connection.execute(_MATCHES[session != ""], key).all():
         anchor, generation, kind, page_id, needs, request, spelling, text = row[_WIDTH:]
         if anchor is None:
-            found[row[0]] = _conversation(row[:_WIDTH])
+            found[row[0]] = _conversation(row[:_WIDTH], keys)
         else:
             needed = tuple(json.loads(needs)) if needs != _NOTHING else ()
+            text = keys.open_text(text, of_splice(row[0], anchor, generation))
             splice = Splice(anchor, generation, kind, page_id, text, needed, request, spelling)
             held.setdefault(row[0], []).append(splice)
     return tuple(sorted((Stored(one, ordered(held.get(id, ()))) for id, one in found.items()), key=order))
@@ -176,21 +193,6 @@ def matches(connection: Connection, tenant: str, head: str, session: str) -> tup
 
 def ordered(unordered: Sequence[Splice]) -> tuple[Splice, ...]:
     return tuple(sorted(unordered, key=lambda splice: (splice.request, splice.anchor, splice.generation)))
-
-
-def page_row(page: Page, now: float) -> dict[str, object]:
-    """The row of a page, its text compressed: the costly part of a batch, to be done before the lock is taken."""
-    name, data = codec.pack(page.text)
-    return {
-        "tenant": page.tenant,
-        "id": page.id,
-        "codec": name,
-        "size": len(page.text),
-        "kind": page.kind,
-        "label": page.label,
-        "created_at": now,
-        "data": data,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class Change:
     whole: bool
 
 
-def lock(connection: Connection, records: Sequence[Conversation]) -> None:
+def lock(connection: Connection, records: Sequence[Any]) -> None:
     """The first step of a transaction: whoever writes to these conversations, or beside them, waits for its end."""
     names = set()
     for record in records:
@@ -214,29 +216,42 @@ def lock(connection: Connection, records: Sequence[Conversation]) -> None:
     engine.lock(connection, names)
 
 
-def write(connection: Connection, batch: Batch, known: Callable[[str], bool] | None) -> Change | None:
+def write(
+    connection: Connection,
+    batch: Batch,
+    known: Callable[[str], bool] | None,
+    shown: Collection[str] = (),
+) -> Change | None:
     """Apply a batch, all but its pages, inside a transaction that has locked its conversation; None, and nothing
     written, when it is stale.
 
-    `known` tells whether the planner was shown a sibling; None when that is not recorded.
+    `known` tells whether the planner was shown a sibling; None when that is not recorded. `shown` are those that it
+    was; one that has expired or was forgotten since took its pages along.
     """
     record = batch.conversation
+    keys = keys_of(connection)
     key = {"b_id": record.id, "b_tenant": record.tenant, "b_expected": batch.expected}
     before: Conversation | None = None
     if batch.expected:
         row = connection.execute(_CURRENT, key).first()
         if row is None:
             return None
-        before = _conversation(row)
+        before = _conversation(row, keys)
     if known is not None:
-        siblings = connection.execute(
-            _SIBLINGS[record.session != ""], {"tenant": record.tenant, "head": record.head, "session": record.session}
+        siblings = set(
+            connection.execute(
+                _SIBLINGS[record.session != ""],
+                {"tenant": record.tenant, "head": record.head, "session": record.session},
+            ).scalars()
         )
-        if any(id != record.id and not known(id) for (id,) in siblings.all()):
+        if any(id != record.id and not known(id) for id in siblings) or not siblings.issuperset(shown):
             return None
-    statement, values = (_MOVE, {**_columns(record), **key}) if batch.expected else (_ADD, _columns(record))
+    columns = _columns(record, keys)
+    statement, values = (_MOVE, {**columns, **key}) if batch.expected else (_ADD, columns)
     if connection.execute(statement, values).rowcount != 1:
         return None
+    named = (*(page.id for page in batch.pages), *(splice.page for splice in batch.splices), *batch.holds)
+    shelf.hold(connection, record.tenant, record.id, named)
     # one by one: a rowcount over many would not say whose place was taken
     added = tuple(
         (splice.anchor, splice.generation)
@@ -252,27 +267,24 @@ def write(connection: Connection, batch: Batch, known: Callable[[str], bool] | N
                 "needs": _json(splice.needs),
                 "spelling": splice.spelling,
                 "request": splice.request,
-                "text": splice.text,
+                "text": keys.seal_text(splice.text, of_splice(record.id, splice.anchor, splice.generation)),
             },
         ).rowcount
     )
     return Change(record, before, added, len(added) == len(batch.splices))
 
 
-def add_pages(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-    """Add what `page_row` made, the first of a name if there are several, in the order in which everybody does."""
-    if rows:
-        connection.execute(_ADD_PAGE, sorted(rows, key=itemgetter("tenant", "id")))
-
-
-def take_back(connection: Connection, change: Change) -> None:
+def take_back(connection: Connection, change: Change, now: float) -> None:
     """Undo a committed change, its conversation locked, if that is still where it left it. Its pages stay: they harm
-    nobody."""
+    nobody, and go when nothing has asked for them for a while."""
     key = {"b_id": change.after.id, "b_tenant": change.after.tenant, "b_expected": change.after.requests}
     if change.before is None:
         undone = connection.execute(_REMOVE, key).rowcount
+        if undone:
+            connection.execute(_LET_GO, {"b_holder": change.after.id, "b_now": now})
     else:
-        undone = connection.execute(_MOVE, {**_columns(change.before), **key}).rowcount
+        columns = _columns(change.before, keys_of(connection))
+        undone = connection.execute(_MOVE, {**columns, **key}).rowcount
     if undone and change.added:
         connection.execute(
             _REMOVE_SPLICE,
@@ -282,7 +294,7 @@ def take_back(connection: Connection, change: Change) -> None:
 
 def page(connection: Connection, tenant: str, id: str) -> bytes | None:
     row = connection.execute(_PAGE, {"tenant": tenant, "id": id}).first()
-    return None if row is None else codec.unpack(row.codec, row.size, bytes(row.data))
+    return None if row is None else shelf.text(row, keys_of(connection))
 
 
 def any_page(connection: Connection, id: str) -> Page | None:
@@ -290,7 +302,9 @@ def any_page(connection: Connection, id: str) -> Page | None:
     row = connection.execute(_ANY_PAGE, {"id": id}).first()
     if row is None:
         return None
-    return Page(row.tenant, id, codec.unpack(row.codec, row.size, bytes(row.data)), row.kind, row.label)
+    keys = keys_of(connection)
+    label = keys.open_text(row.label, shelf.of_label(row.tenant, id))
+    return Page(row.tenant, id, shelf.text(row, keys), row.kind, label)
 
 
 def totals(connection: Connection) -> dict[str, int]:

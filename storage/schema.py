@@ -85,7 +85,33 @@ pages = Table(
     Column("label", Words, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    # the page that `data` is a difference to, "" where it stands for itself
+    Column("base", Words, nullable=False, server_default=""),
+    # the same for all pages of one kind and label of a tenant; "" where nobody has counted it among any
+    Column("series", Words, nullable=False, server_default=""),
     PrimaryKeyConstraint("tenant", "id"),
+    Index("pages_base", "tenant", "base", sqlite_where=text("base <> ''"), postgresql_where=text("base <> ''")),
+    Index(
+        "pages_series",
+        "tenant",
+        "series",
+        "created_at",
+        sqlite_where=text("series <> '' AND base = ''"),
+        postgresql_where=text("series <> '' AND base = ''"),
+    ),
+)
+
+# what keeps a page: a conversation, by its id. `until` is 0 while it lives, and then when it ended, epoch seconds
+holds = Table(
+    "holds",
+    metadata,
+    Column("tenant", Words, nullable=False),
+    Column("page", Words, nullable=False),
+    Column("holder", Words, nullable=False),
+    Column("until", Float, nullable=False),
+    PrimaryKeyConstraint("tenant", "page", "holder"),
+    Index("holds_holder", "holder"),
+    Index("holds_until", "until", sqlite_where=text("until > 0"), postgresql_where=text("until > 0")),
 )
 
 conversations = Table(
@@ -163,7 +189,7 @@ tallies = Table(
 )
 
 # oldest first; the last one is what this code reads and writes
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 
 def revision(connection: Connection) -> str | None:

@@ -9,8 +9,9 @@ that takes 1.4 MB; detail=column takes 2.2 MB and can do no more, there being on
 only it knows phrases and can rank by bm25 (without content the others give every page the same rank). So every word
 must occur, in whatever order, and the newest pages come first.
 
-A row of the index has its page's rowid. Rows never leave `pages`, so neither a reused number nor a VACUUM can make two
-of one; whoever deletes pages must delete here too, which a contentless table does only when it is given the old text.
+A row of the index has its page's rowid. Who deletes a page must delete here first (`forget`), which a contentless table
+does only when it is given the old text; then a number that is given again finds nothing here. No VACUUM but that of a
+store without an index: it may number pages anew.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, bindparam, inspect, text
 
-from . import codec
+from . import pages
+from .crypt import NONE
 from .errors import PageDamaged, StoreError
 from .records import Hit
 
@@ -51,11 +53,25 @@ _BATCH_BYTES = 2 * 1024 * 1024
 _BEFORE = 40
 
 _LAST = text("SELECT rowid FROM pages_text ORDER BY rowid DESC LIMIT 1")
-_NEWER = text("SELECT rowid, kind, label, codec, size, data FROM pages WHERE rowid > :last ORDER BY rowid")
+# what `pages.text` asks for
+_STORED = (
+    "p.tenant, p.id, p.codec, p.size, p.data, p.base,"
+    " b.codec AS base_codec, b.size AS base_size, b.data AS base_data, p.kind, p.label"
+)
+_WITH_BASE = " LEFT JOIN pages AS b ON b.tenant = p.tenant AND b.id = p.base"
+_NEWER = text(
+    f"SELECT p.rowid, {_STORED} FROM pages AS p{_WITH_BASE} WHERE p.rowid > :last ORDER BY p.rowid"
+)
+_STILL = text("SELECT rowid, id FROM pages WHERE rowid > :last AND rowid <= :end")
 _ADD = text("INSERT INTO pages_text (rowid, text) VALUES (:rowid, :text)")
+_INDEXED = text(
+    f"SELECT p.rowid, {_STORED} FROM pages AS p{_WITH_BASE}"
+    " WHERE p.tenant = :tenant AND p.id IN :ids AND p.rowid <= :last"
+).bindparams(bindparam("ids", expanding=True))
+_REMOVE = text("INSERT INTO pages_text (pages_text, rowid, text) VALUES ('delete', :rowid, :text)")
 _FIND = text(
-    "SELECT p.id, p.kind, p.label, p.size, p.created_at, p.codec, p.data"
-    " FROM pages_text JOIN pages AS p ON p.rowid = pages_text.rowid"
+    f"SELECT p.created_at, {_STORED}"
+    f" FROM pages_text JOIN pages AS p ON p.rowid = pages_text.rowid{_WITH_BASE}"
     " WHERE pages_text MATCH :terms ORDER BY pages_text.rowid DESC"
 )
 
@@ -100,7 +116,11 @@ def index(reader: Engine, writer: Engine, stop: threading.Event) -> None:
         began = time.monotonic()
         with writer.begin() as connection:
             if _last(connection) == last:
-                connection.execute(_ADD, batch)
+                # pages go, and their numbers are given again
+                found = connection.execute(_STILL, {"last": last, "end": batch[-1]["rowid"]}).all()
+                still = {(row.rowid, row.id) for row in found}
+                if kept := [row for row in batch if (row["rowid"], row["id"]) in still]:
+                    connection.execute(_ADD, kept)
         # as long as others have waited, so that they get their turn before the next batch
         stop.wait(time.monotonic() - began)
 
@@ -113,22 +133,50 @@ def _newer(connection: Connection, last: int) -> Iterator[dict[str, object]]:
     """The next batch. A page that is not to be found has a row without words, which says that it is done with."""
     size = 0
     for count, row in enumerate(connection.execute(_NEWER, {"last": last}), 1):
-        words = ""
-        if row.kind not in HIDDEN:
-            words = f"{row.label}\n{text_of(row)}"
-            size += row.size
-        yield {"rowid": row.rowid, "text": words}
+        words = _words(row)
+        size += row.size if words else 0
+        yield {"rowid": row.rowid, "id": row.id, "text": words}
         if count >= _BATCH_PAGES or size >= _BATCH_BYTES:
             return
 
 
+def _words(row: Any) -> str:
+    return "" if row.kind in HIDDEN else f"{row.label}\n{text_of(row)}"
+
+
 def text_of(row: Any) -> str:
-    """The text of a page, of which `row` has codec, size, data and label; "" for one that cannot be had."""
+    """The text of a page, of which `row` has what `pages.text` asks for; "" for one that cannot be had."""
     try:
-        return codec.unpack(row.codec, row.size, bytes(row.data)).decode("utf-8", "replace")
+        return pages.text(row, NONE).decode("utf-8", "replace")
     except PageDamaged as error:
         logger.error("page %r cannot be searched: %s", row.label, error)
         return ""
+
+
+def forget(connection: Connection, tenant: str, ids: Sequence[str]) -> None:
+    """Take pages out of the index, before they are deleted and in the same transaction."""
+    if _kept_by_hand(connection) and (last := _last(connection)):
+        for row in connection.execute(_INDEXED, {"tenant": tenant, "ids": list(ids), "last": last}).all():
+            connection.execute(_REMOVE, {"rowid": row.rowid, "text": _words(row)})
+
+
+def clear(connection: Connection) -> None:
+    """Empty the index."""
+    if _kept_by_hand(connection):
+        connection.execute(text("INSERT INTO pages_text (pages_text) VALUES ('delete-all')"))
+    elif inspect(connection).has_table("pages_text"):
+        connection.execute(text("DELETE FROM pages_text"))
+
+
+def merge(connection: Connection) -> None:
+    """Rewrite the index without what was taken out of it, which until then lies about in it."""
+    if _kept_by_hand(connection):
+        connection.execute(text("INSERT INTO pages_text (pages_text) VALUES ('optimize')"))
+
+
+def _kept_by_hand(connection: Connection) -> bool:
+    """Whether there is an index from which nothing goes by itself."""
+    return connection.dialect.name == "sqlite" and inspect(connection).has_table("pages_text")
 
 
 def find(connection: Connection, wanted: Sequence[str], limit: int) -> tuple[Hit, ...]:

@@ -136,6 +136,55 @@ def measure(connection: Connection) -> int:
     return size(connection.engine.url)
 
 
+def snapshot(connection: Connection) -> None:
+    """Let a `reader`'s connection see from now on, until it is closed, what is there now."""
+    connection.exec_driver_sql("BEGIN")
+
+
+def erasing(url: URL, wait: float) -> Engine:
+    """A `writer` that overwrites what it deletes, which SQLite else leaves in the file until it needs the room."""
+    engine = writer(url, wait)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: sqlite3.Connection, _: Any) -> None:
+        connection.execute("PRAGMA secure_delete=ON")
+
+    return engine
+
+
+def shrink(engine: Engine, pages: int) -> bool:
+    """Give room of deleted rows back to the disk, `pages` of 4 KiB at most. Whether there is more."""
+    raw = engine.raw_connection()
+    try:
+        cursor = raw.cursor()
+        before = cursor.execute("PRAGMA freelist_count").fetchone()[0]
+        # each step of the statement frees one page
+        cursor.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # a file that was laid out otherwise gives nothing back
+        return bool(0 < cursor.execute("PRAGMA freelist_count").fetchone()[0] < before)
+    finally:
+        raw.close()
+
+
+def rewrite(engine: Engine) -> None:
+    """Write the whole file anew, so that nothing is left in it but what it holds; the journal is emptied into it."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM")
+        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.close()
+
+
+def empty_journal(engine: Engine) -> None:
+    """Move the journal into the database and cut it to nothing, as far as no reader needs it."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        raw.close()
+
+
 def busy(error: Exception) -> bool:
     """Whether another connection holds the lock, so that trying again is all there is to do."""
     code = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlite_errorcode", 0)

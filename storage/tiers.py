@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from .cache import Cache, keys, touched
 from .cold import Cold
+from .crypt import NONE, Keys
 from .news import News, Silence
 from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .rows import BY
@@ -47,15 +48,16 @@ class Hierarchy:
         beside: Beside | None = None,
         warm_bytes: int = 64 * MIB,
         clock: Callable[[], float] = time.time,
+        keys: Keys = NONE,
     ) -> Hierarchy:
         """Open the store at a URL (sqlite:///PATH, postgresql://USER@HOST/DATABASE), making or upgrading it if need be.
 
         `beside` makes what is shared with other processes; without it the warm tier is one in the process, and
-        nobody is told anything. `warm_bytes` bounds what is kept in the process, `clock` gives epoch seconds.
-        ValueError for a URL that is not understood, SchemaTooNew for a database of a later version, StoreError for one
-        that cannot be opened.
+        nobody is told anything. `warm_bytes` bounds what is kept in the process, `clock` gives epoch seconds, `keys`
+        seal what the database holds. ValueError for a URL that is not understood, SchemaTooNew for a database of a
+        later version, KeyMissing for one that is sealed under another key, StoreError for one that cannot be opened.
         """
-        cold = await asyncio.to_thread(Cold.open, url, clock)
+        cold = await asyncio.to_thread(Cold.open, url, clock, keys)
         front = Process(warm_bytes)
         return cls(cold, *(await beside(front) if beside is not None else (front, Silence())))
 
@@ -173,6 +175,13 @@ class Hierarchy:
             found = await self._cold.tallies(tenant, scope)
             self._snapshots.put((tenant, scope), found)
         return found
+
+    async def tidy(self, days: float) -> bool:
+        """One small step of what `storage/retention.py` says: delete what has not been used for `days` (0: nothing
+        expires) and give room back to the disk. Whether there is more to do; StoreError where others keep the lock."""
+        swept = await self._cold.tidy(days)
+        self._cache.gone(swept.ids)
+        return swept.more
 
     def stats(self) -> dict[str, int | float]:
         return {

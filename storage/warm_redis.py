@@ -23,7 +23,8 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from .codec import pack, unpack
-from .errors import PageDamaged
+from .crypt import NONE, Keys, about
+from .errors import KeyMissing, PageDamaged
 from .redis_link import Away, Client, Link
 from .warm import Process
 
@@ -38,7 +39,8 @@ LARGEST = 1024 * 1024
 _MOST_WAITING = 4096
 _GOODBYE = 1.0
 _USES_STAY = 7 * DAY
-_VERSION = 1
+_PLAIN, _SEALED = 1, 2
+"""How a value begins; behind the second come the id of a key and all that the first begins, sealed."""
 # version, codec, length of the text, then the digest
 _HEAD = struct.Struct(">BBQ16s")
 _CODECS = ("raw", "zstd")
@@ -63,7 +65,8 @@ _SHA = hashlib.sha1(_TOUCH.encode(), usedforsecurity=False).hexdigest()
 class Shared:
     """A warm tier in two: what this process holds, then what all of them do."""
 
-    def __init__(self, link: Link, front: Process, seconds: int = DAY) -> None:
+    def __init__(self, link: Link, front: Process, seconds: int = DAY, keys: Keys = NONE) -> None:
+        self._keys = keys
         self._link = link
         self._front = front
         self._seconds = seconds
@@ -84,7 +87,7 @@ class Shared:
             return None
         if held is not None:
             try:
-                text = await asyncio.to_thread(_open, self._key(tenant, id), held)
+                text = await asyncio.to_thread(_open, self._key(tenant, id), held, self._keys)
             except PageDamaged:
                 self._damaged += 1
         if text is None:
@@ -100,7 +103,7 @@ class Shared:
         if not pages or not self._link.up:
             return
         keys = {self._key(tenant, id): text for id, text in pages.items()}
-        sealed = await asyncio.to_thread(lambda: [(key, _seal(key, text)) for key, text in keys.items()])
+        sealed = await asyncio.to_thread(lambda: [(key, _seal(key, text, self._keys)) for key, text in keys.items()])
         fitting = [(key, data) for key, data in sealed if len(data) <= LARGEST]
 
         async def send(client: Client) -> None:
@@ -169,17 +172,28 @@ def _digest(key: str, text: bytes) -> bytes:
     return hashlib.blake2b(key.encode() + b"\0" + text, digest_size=16).digest()
 
 
-def _seal(key: str, text: bytes) -> bytes:
+def _seal(key: str, text: bytes, keys: Keys = NONE) -> bytes:
     codec, data = pack(text)
-    return _HEAD.pack(_VERSION, _CODECS.index(codec), len(text), _digest(key, text)) + data
+    packed = _HEAD.pack(_PLAIN, _CODECS.index(codec), len(text), _digest(key, text)) + data
+    if not keys:
+        return packed
+    return bytes([_SEALED]) + keys.first.encode() + keys.seal(packed, about("redis", key))
 
 
-def _open(key: str, data: bytes) -> bytes:
-    """PageDamaged for anything but what `_seal` made for this key."""
+def _open(key: str, data: bytes, keys: Keys = NONE) -> bytes:
+    """PageDamaged for anything but what `_seal` made for this key, with the same keys or others of the store's."""
+    if data[:1] == bytes([_SEALED]):
+        end = 1 + len(keys.first)
+        try:
+            data = keys.open(data[1:end].decode("ascii", "replace"), data[end:], about("redis", key))
+        except KeyMissing:
+            raise PageDamaged("a page in Redis is sealed under a key that is not given") from None
+    elif keys:
+        raise PageDamaged("a page in Redis is from before there was a key")
     if len(data) < _HEAD.size:
         raise PageDamaged("a page in Redis is cut off")
     version, codec, size, digest = _HEAD.unpack_from(data)
-    if version != _VERSION or codec >= len(_CODECS):
+    if version != _PLAIN or codec >= len(_CODECS):
         raise PageDamaged("a page in Redis is of another version")
     text = unpack(_CODECS[codec], size, data[_HEAD.size :])
     if _digest(key, text) != digest:

@@ -27,8 +27,10 @@ from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from zstandard import ZstdError
 
-from . import rows
+from . import pages, rows
+from .crypt import NONE, Keys
 from .engine import busy, measure, tidy
+from .errors import StoreError
 from .records import JSON, Batch, Booking, Outcome
 from .tallies import Key, added
 
@@ -44,7 +46,7 @@ _CHECKPOINT_TRANSACTIONS = 64
 _CHECKPOINT_BYTES = 2 * 1024 * 1024
 
 # what a store that is down raises, or a batch that cannot be written
-_TROUBLE = (SQLAlchemyError, sqlite3.Error, ZstdError, OSError, ValueError, TypeError, OverflowError)
+_TROUBLE = (SQLAlchemyError, sqlite3.Error, ZstdError, OSError, ValueError, TypeError, OverflowError, StoreError)
 
 
 def lost(error: Exception) -> bool:
@@ -71,8 +73,13 @@ class Job:
 class Writer:
     """Owns the write connection and its thread. All but `stop` return at once; `clock` gives epoch seconds."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, clock: Callable[[], float], keys: Keys = NONE, earlier: pages.Earlier = lambda *_: None
+    ) -> None:
+        """`earlier` finds what a page may be stored as a difference to; it is called on the writer's thread."""
         self._engine = engine
+        self._keys = keys
+        self._earlier = earlier
         self._clock = clock
         self._connection: Connection | None = None
         self._lock = threading.Lock()
@@ -259,8 +266,7 @@ class Writer:
                 rows.lock(connection, [job.batch.conversation for job in jobs])
                 for job in jobs:
                     self._write(connection, job)
-                taken = [job for job in jobs if job.change is not None]
-                rows.add_pages(connection, [row for job in taken for row in job.packed or ()])
+                self._shelve(connection, [job for job in jobs if job.change is not None])
                 claimed = self._claim(jobs)
                 if not claimed:
                     transaction.rollback()
@@ -296,18 +302,23 @@ class Writer:
         for job in group:
             try:
                 if job.outcome is None and job.packed is None:
-                    job.packed = [rows.page_row(page, now) for page in job.batch.pages]
+                    job.packed = pages.batch(job.batch.pages, now, self._keys, self._earlier)
             except _TROUBLE as error:
                 self._fail([job], error)
 
     def _write(self, connection: Connection, job: Job) -> None:
         known = job.known
         shown = None if known is None else (lambda id: id in known or id in self._ours)
-        job.change = rows.write(connection, job.batch, shown)
+        job.change = rows.write(connection, job.batch, shown, known or ())
         if job.change is not None and job.change.before is None:
             self._ours[job.change.after.id] = None
             if len(self._ours) > _OURS:
                 del self._ours[next(iter(self._ours))]
+
+    def _shelve(self, connection: Connection, jobs: Sequence[Job]) -> None:
+        texts = {(page.tenant, page.id): page for job in jobs for page in job.batch.pages}
+        packed = [row for job in jobs for row in job.packed or ()]
+        pages.put(connection, packed, lambda *key: pages.row(texts[key], self._clock(), self._keys))
 
     def _claim(self, jobs: Sequence[Job]) -> bool:
         """The last moment to give up: from here on a job's change is on its way to the disk."""
@@ -348,7 +359,7 @@ class Writer:
             connection, transaction = self._begin()
             rows.lock(connection, [change.after for change in doubts])
             for change in doubts:
-                rows.take_back(connection, change)
+                rows.take_back(connection, change, self._clock())
             transaction.commit()
         except _TROUBLE as error:
             self._rollback(error)

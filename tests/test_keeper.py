@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import threading
 from base64 import urlsafe_b64encode
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from addon.keyfile import site_token
 from addon.mmu.evict import Policy
 from addon.mmu.plan import Plan, plan, poison, rewrite, without_new
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, Descent, Splice, View
+from addon.mmu.view import Change, Descent, Splice, View, pages_of
 from addon.pager import Pager
 from addon.watch.metrics import Metrics
 from addon.wire import anthropic
@@ -120,9 +122,11 @@ async def test_a_line_that_could_not_be_stored_is_remembered_as_it_was_sent(url:
 
 async def test_what_is_put_to_a_line_that_was_never_stored_brings_what_it_inherited(url: str) -> None:
     keeper = Keeper(await Hierarchy.open(url))
+    told = messages(4)
+    told[4]["content"][0]["content"] += "\nand one more"
     for reads in range(1, 5):
-        await send(keeper, messages(reads))
-    content = [*messages(2), {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
+        await send(keeper, told[: 2 * reads + 1])
+    content = [*told[:5], {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
     name = name_of(content)
     _, made = request(await keeper.known(name), content, line="fork")
     assert made.birth
@@ -136,6 +140,29 @@ async def test_what_is_put_to_a_line_that_was_never_stored_brings_what_it_inheri
     view = next(v for v in await other.known(name) if v.id == "fork")
     assert view.splices.keys() == made.replay.keys() | {hidden.anchor}
     await other.hierarchy.close()
+    assert held(url, "fork") == pages_of(view.splices)
+    assert len(pages_of(view.splices)) == 2
+
+
+async def test_a_branch_holds_the_pages_that_it_inherits(url: str) -> None:
+    keeper = Keeper(await Hierarchy.open(url))
+    told = messages(4)
+    for n in range(4):  # each result is another page, and refers to the one before
+        told[2 * n + 2]["content"][0]["content"] = LONG + "\nand one more" * n
+    for reads in range(1, 5):
+        await send(keeper, told[: 2 * reads + 1])
+    content = [*told[:5], {"role": "assistant", "content": "other"}, {"role": "user", "content": "way"}]
+    made, _ = await send(keeper, content, line="fork")
+    assert made.birth
+    assert not made.pages
+    await keeper.hierarchy.close()
+    assert held(url, "fork") == pages_of(made.replay)
+    assert len(pages_of(made.replay)) == 2
+
+
+def held(url: str, line: str) -> set[str]:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return {page for (page,) in connection.execute("SELECT page FROM holds WHERE holder = ?", (line,))}
 
 
 async def test_a_line_is_as_young_as_the_last_request_that_carried_it_on(url: str) -> None:

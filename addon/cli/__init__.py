@@ -1,9 +1,10 @@
 """The command line: `mitmmu` starts the proxy, `mitmmu mcp` serves what it keeps, `mitmmu audit` and
-`mitmmu replay` read recordings."""
+`mitmmu replay` read recordings, `mitmmu gc`, `forget`, `rekey`, `export` and `import` look after the store."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 USAGE = """\
@@ -15,6 +16,10 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
   ./run audit [PATH...]     say what recorded agents sent in vain (./run audit --help)
   ./run replay [PATH...]    say what mitmmu would have saved on them (./run replay --help)
+  ./run gc                  delete what has expired (./run gc --help)
+  ./run forget              delete what is kept of a project, of a conversation, or of all (./run forget --help)
+  ./run rekey               encrypt the store, change its key, or decrypt it (./run rekey --help)
+  ./run export FILE         write all that is kept to a file; ./run import FILE reads it (./run export --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
   ./run bench NAME [ARG...] run a benchmark: replay, latency, relay, fuzz
 
@@ -33,6 +38,13 @@ Then point an agent at it. Claude Code, from another terminal:
 """
 
 
+COMMANDS = {
+    **{name: name for name in ("mcp", "audit", "replay", "gc", "forget", "rekey", "export")},
+    "import": "importing",
+}
+"""Modules by the word that calls them; each has a `main` that takes the arguments behind it."""
+
+
 def main() -> None:
     """Start mitmdump, or mitmweb with `--web`, with the addon; or, by its name, what stands beside it.
 
@@ -42,20 +54,8 @@ def main() -> None:
     if given and given[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
-    if given[:1] == ["mcp"]:
-        from addon.cli import mcp
-
-        mcp.main(given[1:])
-        return
-    if given[:1] == ["audit"]:
-        from addon.cli import audit
-
-        audit.main(given[1:])
-        return
-    if given[:1] == ["replay"]:
-        from addon.cli import replay
-
-        replay.main(given[1:])
+    if given and given[0] in COMMANDS:
+        import_module(f"addon.cli.{COMMANDS[given[0]]}").main(given[1:])
         return
     from mitmproxy.tools import main as tools
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -10,10 +9,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from addon import places
+from addon import keyfile, places
+from addon.cli import stores
 from addon.recall.mcp import Tools, answered
 from addon.recall.shelf import NAME, Shelf
 from storage.errors import StoreError
@@ -21,7 +20,7 @@ from storage.errors import StoreError
 if TYPE_CHECKING:
     from storage.tiers import Hierarchy
 
-USAGE = """\
+USAGE = f"""\
 mitmmu mcp: the pages that mitmmu keeps, as MCP tools over stdio. The proxy need not run.
 
   recall   the exact text of a page by its id, or some of its lines, or what matches a pattern
@@ -34,14 +33,12 @@ Claude Code, once:
 
 Any other client, in its configuration:
 
-  {"mcpServers": {"mitmmu": {"command": "mitmmu", "args": ["mcp"]}}}
+  {{"mcpServers": {{"mitmmu": {{"command": "mitmmu", "args": ["mcp"]}}}}}}
 
 `mitmmu` is in .venv/bin of the checkout; where that is not on your PATH, give the whole path, or that of ./run.
 It reads every page of the store, of all conversations: offer it only to agents that may see them.
 
-  --home FOLDER   the proxy's mmu_home, where it has one
-  --store URL     the proxy's mmu_store, where it has one
-"""
+{stores.WHICH}"""
 
 
 def main(given: Sequence[str]) -> None:
@@ -49,12 +46,11 @@ def main(given: Sequence[str]) -> None:
     if any(word in ("-h", "--help", "help") for word in given):
         print(USAGE, end="")
         return
-    parser = argparse.ArgumentParser(prog="mitmmu mcp", add_help=False, allow_abbrev=False)
-    parser.add_argument("--home", default="")
-    parser.add_argument("--store", default="")
+    parser = stores.parser("mcp")
     options = parser.parse_args(given)
     try:
         url = places.store(options.store, places.home(options.home))
+        keys = keyfile.store_keys(options.key_file, os.environ)
     except ValueError as error:
         parser.error(str(error))
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="mitmmu mcp: %(message)s")
@@ -63,7 +59,7 @@ def main(given: Sequence[str]) -> None:
     # Whatever else may print must not get between the messages.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     sys.stdout = sys.stderr
-    asyncio.run(_run(Shelf(_version(), lambda: _open(url)), sys.stdin.buffer, out))
+    asyncio.run(_run(Shelf(_version(), lambda: _open(url, keys)), sys.stdin.buffer, out))
 
 
 async def _run(shelf: Shelf, lines: BinaryIO, out: BinaryIO) -> None:
@@ -91,24 +87,15 @@ async def serve(tools: Tools, lines: BinaryIO, out: BinaryIO) -> None:
                 group.create_task(answer(line))
 
 
-async def _open(url: str) -> Hierarchy:
+async def _open(url: str, keys: Sequence[bytes]) -> Hierarchy:
+    from storage.crypt import Keys
     from storage.tiers import Hierarchy
 
-    _check_there(url)
+    stores.there(url)
     try:
-        return await Hierarchy.open(url)
+        return await Hierarchy.open(url, keys=Keys(keys))
     except ValueError as error:
         raise StoreError(str(error)) from error
-
-
-def _check_there(url: str) -> None:
-    """StoreError for a file that nobody has made: an empty one in its place would look like a loss."""
-    from sqlalchemy.engine import make_url
-
-    parsed = make_url(url)
-    file = Path(parsed.database or "")
-    if parsed.get_backend_name() == "sqlite" and not file.exists():
-        raise StoreError(f"there is none at {file}; start the proxy, or name its folder with --home")
 
 
 def _version() -> str:

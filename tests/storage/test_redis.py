@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from redis.asyncio import Redis
 
 from storage import news_redis, redis_link
 from storage.breaker import State
+from storage.crypt import NONE, Keys
 from storage.news_redis import Channel
 from storage.on_redis import beside
 from storage.records import Outcome
@@ -78,11 +80,11 @@ async def asking(server: Server) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def warm(
-    text: str | Server, budget: int = 1_000_000, seconds: int = DAY, within: float = AMPLE
+    text: str | Server, budget: int = 1_000_000, seconds: int = DAY, within: float = AMPLE, keys: Keys = NONE
 ) -> AsyncIterator[Shared]:
     link = Link(parse(text if isinstance(text, str) else text.url), within)
     await link.start()
-    made = Shared(link, Process(budget), seconds)
+    made = Shared(link, Process(budget), seconds, keys)
     try:
         yield made
     finally:
@@ -257,6 +259,33 @@ async def test_what_is_damaged_is_a_miss_and_healed(server: Server, tmp_path: Pa
         async with store(tmp_path, server) as later:
             assert await later.page("t", one.id) == text
             assert later.stats()["redis_hits"] == 1, "it was not put there anew"
+
+
+async def test_with_a_key_no_page_lies_there_in_plain_text(server: Server) -> None:
+    text, keys = b"a line that nobody else may read " * 9, Keys([b"k" * 32])
+    async with warm(server, budget=0, keys=keys) as ours, asking(server) as redis:
+        await ours.put("t", {"a": text})
+        held = await redis.get("mmu{1:t:a}:page")
+        assert b"nobody else" not in held
+        assert not any(unpacks(held[at:]) for at in range(60))
+        assert await ours.get("t", "a") == text
+        for other in (NONE, Keys([b"o" * 32])):
+            async with warm(server, budget=0, keys=other) as theirs:
+                assert await theirs.get("t", "a") is None
+                assert theirs.stats()["redis_damaged"] == 1
+        # sealed for its place, it opens nowhere else; and what is not sealed is not taken
+        await redis.copy("mmu{1:t:a}:page", "mmu{1:t:b}:page")
+        assert await ours.get("t", "b") is None
+        async with warm(server, budget=0) as plain:
+            await plain.put("t", {"c": text})
+        assert await ours.get("t", "c") is None
+
+
+def unpacks(data: bytes) -> bool:
+    try:
+        return bool(zstandard.ZstdDecompressor().decompress(data))
+    except zstandard.ZstdError:
+        return False
 
 
 async def test_what_is_of_another_type_is_a_miss(server: Server) -> None:

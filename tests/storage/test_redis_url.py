@@ -6,6 +6,7 @@ import pytest
 from mitmproxy.exceptions import OptionsError
 
 from addon import hooks, options
+from storage.crypt import NONE
 from storage.redis_url import Target, parse
 
 GIVEN = {name: default for name, (default, _) in options.OPTIONS.items()}
@@ -86,10 +87,10 @@ def test_a_client_that_cannot_be_loaded_costs_no_more_than_redis(
 ) -> None:
     """A module called redis that is another's, say."""
     monkeypatch.setitem(sys.modules, "storage.on_redis", None)
-    assert hooks._beside(options.read({**GIVEN, "mmu_redis": "redis://:hush@h"}, {})) is None
+    assert hooks._beside(options.read({**GIVEN, "mmu_redis": "redis://:hush@h"}, {}), NONE) is None
     assert "there is no mmu_redis" in caplog.text
     assert "hush" not in caplog.text
-    assert hooks._beside(options.read(GIVEN, {})) is None
+    assert hooks._beside(options.read(GIVEN, {}), NONE) is None
 
 
 @pytest.mark.parametrize("wrong", ["", "0", "-1", "1.5", "day"])

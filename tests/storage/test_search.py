@@ -163,6 +163,31 @@ async def test_a_batch_that_another_has_indexed_meanwhile_is_dropped(
         writer.dispose()
 
 
+async def test_a_page_that_goes_while_it_is_being_indexed_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as store:
+        await store_pages(store, page("p1", "disk"), page("p2", "fire"))
+        newer = search._newer
+
+        def overtaken(connection: Connection, last: int) -> Iterator[dict[str, object]]:
+            batch = list(newer(connection, last))
+            monkeypatch.setattr(search, "_newer", newer)
+            with closing(sqlite3.connect(file(tmp_path))) as other:
+                other.execute("DELETE FROM pages WHERE id = 'p2'")
+                other.execute(
+                    "INSERT INTO pages (tenant, id, codec, size, kind, label, created_at, data)"
+                    " VALUES ('t', 'p3', 'raw', 5, 'result', '', 1.0, x'7761746572')"
+                )
+                other.commit()
+            return iter(batch)
+
+        monkeypatch.setattr(search, "_newer", overtaken)
+        assert await found(store, "disk") == ["p1"]
+        assert await found(store, "fire") == []
+        assert await found(store, "water") == ["p3"]
+
+
 SEARCHER = """
 import asyncio, sys
 from storage import search
