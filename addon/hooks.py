@@ -40,7 +40,7 @@ from addon.recall.relay_stream import RelayStream
 from addon.recover import recover
 from addon.tidying import tidy
 from addon.upstream import PARENT
-from addon.watch import flowlist, site
+from addon.watch import flowlist, listener, site
 from addon.watch.metrics import Metrics
 from addon.wire import apis
 from addon.wire.api import Api
@@ -88,6 +88,7 @@ class Mitmmu:
         self.accounts: Accounts | None = None
         self.keepalive: Keepalive | None = None
         self.site_token = ""
+        self.watching: asyncio.Task[asyncio.Server | None] | None = None
         self.opening: asyncio.Task[None] | None = None
         self.reopening: asyncio.Task[None] | None = None
         self.tidying: asyncio.Task[None] | None = None
@@ -117,6 +118,8 @@ class Mitmmu:
 
     def running(self) -> None:
         assert self.settings is not None
+        if self.settings.watch is not None:
+            self.watching = asyncio.ensure_future(self._listen(*self.settings.watch))
         if self.settings.mode is Mode.OFF:
             return
         self._decrypt_only_llm_hosts(self.settings)
@@ -206,15 +209,26 @@ class Mitmmu:
         if data.server.address is not None and data.server.address[0].lower() == site.HOST:
             data.server.error = f"{site.HOST} is inside this proxy"  # before anybody looks for the name outside
 
-    async def _show_site(self, flow: http.HTTPFlow, visit: site.Visit) -> None:
+    def _inside(self) -> site.Inside:
         off = self.settings is None or self.settings.mode is Mode.OFF
         state = "off" if off else "ok" if self.pager is not None else "store not open"
         home = self.settings.home if self.settings is not None else Path()
+        return site.Inside(state, self.metrics, self.hierarchy, self.site_token, home)
+
+    async def _show_site(self, flow: http.HTTPFlow, visit: site.Visit) -> None:
         try:
-            await site.answer(flow, visit, site.Inside(state, self.metrics, self.hierarchy, self.site_token, home))
+            await site.answer(flow, visit, self._inside())
         except Exception:
             self.metrics.add("mmu_failures_total", place="site")
             logger.exception("mitmmu: a request for the site could not be answered")
+
+    async def _listen(self, host: str, port: int) -> asyncio.Server | None:
+        try:
+            return await listener.listen(host, port, lambda path: site.told(path, self._inside()))
+        except OSError as error:
+            self.metrics.add("mmu_failures_total", place="watch")
+            logger.error("mitmmu: nothing is served at mmu_watch=%s:%d: %s", host, port, error)
+            return None
 
     # -- request
 

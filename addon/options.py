@@ -71,6 +71,8 @@ class Settings:
     """Days since its last use after which a conversation is deleted; 0 for never."""
     hosts: tuple[str, ...] = ()
     """More hosts (or host:port) whose calls are managed."""
+    watch: tuple[str, int] | None = None
+    """Address and port at which health and counts are served besides; None for none."""
 
 
 OPTIONS: Mapping[str, tuple[str, str]] = {
@@ -93,6 +95,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "mmu_keepalive": ("off", "off, or auto: refresh the cache of an idle conversation while that is likely to pay."),
     "mmu_clock": ("system", "system, or header for replays: the time is the request's x-mmu-clock (epoch seconds)."),
     "mmu_hosts": ("", "More hosts that speak one of the APIs: gateway.example.com,localhost:8080."),
+    "mmu_watch": ("", "HOST:PORT at which /metrics and /healthz are served to whoever asks. Default: none."),
 }
 
 _FIFO = re.compile(r"fifo:(\d{1,6}):(\d{1,9})")
@@ -168,6 +171,15 @@ def _prices(text: str, home: Path) -> tuple[Override, ...]:
         ) from None
 
 
+def _watch(text: str) -> tuple[str, int] | None:
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise OptionsError(f"mmu_watch={text!r}: expected HOST:PORT, for example 127.0.0.1:9464")
+    return host.strip("[]"), int(port)
+
+
 def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
     """Check the options' values. Raises OptionsError.
 
@@ -212,4 +224,5 @@ def read(given: Mapping[str, str], unknown: Mapping[str, object]) -> Settings:
         keepalive=given["mmu_keepalive"] == "auto",
         header_clock=given["mmu_clock"] == "header",
         hosts=hosts,
+        watch=_watch(given["mmu_watch"]),
     )

@@ -12,6 +12,8 @@ mitmmu: virtual memory for LLM agents, as a proxy.
 
   ./run                     start the proxy on 127.0.0.1:8080, state in your state folder
   ./run --web               the same, with mitmproxy's web interface on 127.0.0.1:8081
+  ./run up --processes 4    several proxies behind one port, sharing one store (./run up --help)
+  ./run certificate         print where the certificate is that agents are to trust
   ./run demo                play a long session end to end, no key and no network needed
   ./run mcp                 serve the kept pages as MCP tools over stdio (./run mcp --help)
   ./run audit [PATH...]     say what recorded agents sent in vain (./run audit --help)
@@ -39,7 +41,7 @@ Then point an agent at it. Claude Code, from another terminal:
 
 
 COMMANDS = {
-    **{name: name for name in ("mcp", "audit", "replay", "gc", "forget", "rekey", "export")},
+    **{name: name for name in ("up", "certificate", "mcp", "audit", "replay", "gc", "forget", "rekey", "export")},
     "import": "importing",
 }
 """Modules by the word that calls them; each has a `main` that takes the arguments behind it."""
@@ -57,15 +59,20 @@ def main() -> None:
     if given and given[0] in COMMANDS:
         import_module(f"addon.cli.{COMMANDS[given[0]]}").main(given[1:])
         return
+    start(given)
+
+
+def start(given: list[str]) -> None:
+    """Run the proxy with mitmdump's arguments, or mitmweb's behind `--web`."""
     from mitmproxy.tools import main as tools
 
-    start = tools.mitmdump
+    run = tools.mitmdump
     if given[:1] == ["--web"]:
-        start, given = tools.mitmweb, given[1:]
+        run, given = tools.mitmweb, given[1:]
     defaults: list[str] = []
     if not any(word.startswith(("--listen-host", "listen_host=")) for word in given):
         defaults += ["--listen-host", "127.0.0.1"]
-    if start is tools.mitmdump and not any(word.startswith(("--flow-detail", "flow_detail=")) for word in given):
+    if run is tools.mitmdump and not any(word.startswith(("--flow-detail", "flow_detail=")) for word in given):
         defaults += ["--set", "flow_detail=0"]  # mitmmu says one line a request itself
     print("mitmmu: `./run help` says how to point an agent at this proxy.", flush=True)
-    start(["-s", str(Path(__file__).resolve().parent.parent / "mitmmu.py"), *defaults, *given])
+    run(["-s", str(Path(__file__).resolve().parent.parent / "mitmmu.py"), *defaults, *given])

@@ -72,16 +72,26 @@ async def answer(flow: http.HTTPFlow, visit: Visit, inside: Inside) -> None:
     elif flow.request.pretty_host.lower() not in visit.names:
         # a browser that was lured to a name which leads to this machine sends that name
         flow.response = http.Response.make(403, "The Host header names another host.\n")
-    elif asked.path == "/healthz":
-        flow.response = http.Response.make(200 if inside.state in ("ok", "off") else 503, f"{inside.state}\n")
-    elif asked.path == "/metrics":
-        text = inside.metrics.text(_gauges(inside.store))
-        flow.response = http.Response.make(200, text, {"content-type": "text/plain; version=0.0.4"})
+    elif asked.path in OPEN:
+        flow.response = http.Response.make(*told(asked.path, inside), {"content-type": "text/plain; version=0.0.4"})
     elif pages.concerns(asked.path):
         reply = await pages.reply(asked, inside.store, inside.token, str(inside.home / TOKEN))
         flow.response = http.Response.make(reply.status, reply.body, dict(reply.headers))
     else:
         flow.response = http.Response.make(404, "There are /healthz, /metrics, /pages and /api/ledger here.\n")
+
+
+OPEN = ("/healthz", "/metrics")
+"""What needs no token."""
+
+
+def told(path: str, inside: Inside) -> tuple[int, str]:
+    """Status and text of what needs no token."""
+    if path == "/healthz":
+        return 200 if inside.state in ("ok", "off") else 503, f"{inside.state}\n"
+    if path == "/metrics":
+        return 200, inside.metrics.text(_gauges(inside.store))
+    return 404, f"There are {' and '.join(OPEN)} here.\n"
 
 
 def _gauges(store: Hierarchy | None) -> Mapping[str, float]:

@@ -66,7 +66,7 @@ class Mitmdump:
         self._process: subprocess.Popen[bytes] | Forked | None = None
         self.killed = False
         """Whether it was ever ended without a flush, so that what it had not written yet is lost."""
-        values = {
+        self.values = {
             "confdir": str(self.confdir),
             "ready_file": str(self._ready),
             "redirect_to": redirect_to,
@@ -80,7 +80,7 @@ class Mitmdump:
         self._command = [str(Path(sys.executable).with_name("mitmdump")), "--set", "flow_detail=1"]
         self._command += [word for mode in modes for word in ("--mode", mode)]
         self._command += [word for script in loaded for word in ("-s", str(script))]
-        self._command += [word for pair in values.items() for word in ("--set", "=".join(pair))]
+        self._command += [word for pair in self.values.items() for word in ("--set", "=".join(pair))]
 
     @property
     def url(self) -> str:
