@@ -106,8 +106,8 @@ class Accounts:
             self.metrics.add("mmu_transformed_total")
             if call.rewritten:
                 news["bound"] = True
-        self.keeper.heard(call.plan.view, news)
-        self.keeper.heard(call.plan.view, await self._weigh(flow, call, usage))
+        self.keeper.heard(call.name, call.plan.view, news)
+        self.keeper.heard(call.name, call.plan.view, await self._weigh(flow, call, usage))
 
     def use(self, own: tuple[Override, ...]) -> None:
         """Let prices of the user's own go before those of the table."""

@@ -520,6 +520,7 @@ class Mitmmu:
             logger.info(flow.comment)
 
         pager.behind.add(book(), call.name.key)
+        pager.behind.add(pager.heads.refresh())
 
 
 def _model(flow: http.HTTPFlow) -> str:

@@ -168,7 +168,7 @@ class Keepalive:
         self.accounts.refreshed(live.call, reported, billed, day)
         # The provider has used this prefix now, so it is no moment to change it until that has expired.
         models = live.call.plan.view.state.get("models", {})
-        self.keeper.heard(live.call.plan.view, {"models": {**models, model: now}, REFRESHED: now})
+        self.keeper.heard(live.call.name, live.call.plan.view, {"models": {**models, model: now}, REFRESHED: now})
         kept = live.kept
         live.kept = replace(kept, warm_from=now, refreshes=kept.refreshes + 1, dollars=kept.dollars + billed)
         warm = reported.read >= kept.cached / 2

@@ -12,12 +12,15 @@ import secrets
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 from addon import keyfile
+from addon.mmu.breakpoints import PURSE
+from addon.mmu.ledger import REFRESHED, STATE
+from addon.mmu.outlook import CREDIT, SCALE
 from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Splice, View, pages_of
 from storage import records, tallies
@@ -138,6 +141,31 @@ def _conversation(name: Name, view: View) -> records.Conversation:
     )
 
 
+SUMS = frozenset({CREDIT, SCALE, STATE, PURSE, REFRESHED, "models"})
+"""What of a line's state is right only until its next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What responses have told of a line, and after which of its requests."""
+
+    requests: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sums: Mapping[str, Any] = field(default_factory=dict)
+
+    def and_then(self, requests: int, news: Mapping[str, Any]) -> _News:
+        """With what another response has told."""
+        sums = {key: value for key, value in news.items() if key in SUMS}
+        facts = {**self.facts, **{key: value for key, value in news.items() if key not in SUMS}}
+        if requests < self.requests:
+            return _News(self.requests, facts, self.sums)
+        return _News(requests, facts, {**self.sums, **sums} if requests == self.requests else sums)
+
+    def at(self, requests: int) -> dict[str, Any]:
+        """What holds of a line that has had so many."""
+        return {**self.facts, **(self.sums if requests <= self.requests else {})}
+
+
 class Keeper:
     """Finds the lines known of a request and makes its plan durable."""
 
@@ -148,7 +176,7 @@ class Keeper:
         # Lines whose last request went out although the store did not take it: what the provider has really seen.
         # Their `requests` is the store's, 0 for a line that it does not have.
         self._unstored: OrderedDict[str, tuple[str, View]] = OrderedDict()
-        self._news: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._news: OrderedDict[str, _News] = OrderedDict()
 
     async def known(self, name: Name) -> list[View]:
         """The lines that start alike or share the session. Raises StoreError."""
@@ -160,6 +188,7 @@ class Keeper:
             place = row.conversation.id, row.conversation.requests
             view = self._views.get(place) or _view(row)
             _keep(self._views, place, view)
+            view = replace(view, state=row.conversation.state)  # another process may have been told more since
             _, seen = self._unstored.get(view.id, ("", None))
             if seen is not None and seen.requests == view.requests:
                 view = replace(view, digests=seen.digests, last_at=seen.last_at, state=seen.state)
@@ -197,10 +226,15 @@ class Keeper:
         view = replace(plan.view, requests=plan.view.requests - 1)
         _keep(self._unstored, view.id, (name.tenant, view))
 
-    def heard(self, view: View, news: Mapping[str, Any]) -> None:
-        """Remember what a response told of a line; it is stored with the line's next request."""
-        if news:
-            _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})
+    def heard(self, name: Name, view: View, news: Mapping[str, Any]) -> None:
+        """Remember what a response told of a line, and tell the store: the next request may come to another process."""
+        if not news:
+            return
+        known = self._news.get(view.id, _News(0))
+        told = known.and_then(view.requests, news)
+        _keep(self._news, view.id, told)
+        if view.id not in self._unstored:
+            self.hierarchy.report(records.Report(_conversation(name, view), told.facts, told.sums))
 
     async def tallies(self, tenant: str, scope: str) -> dict[str, float]:
         """What was counted in a scope. Raises StoreError."""
@@ -232,7 +266,7 @@ class Keeper:
 
     def _informed(self, view: View) -> View:
         news = self._news.get(view.id)
-        return replace(view, state={**view.state, **news}) if news else view
+        return replace(view, state={**view.state, **news.at(view.requests)}) if news else view
 
 
 def _keep[K, V](cache: OrderedDict[K, V], key: K, value: V) -> None:
@@ -268,8 +302,9 @@ class Memory:
     def sent_unstored(self, name: Name, plan: Plan) -> None:
         """Nothing to do: what is kept in memory is always taken."""
 
-    def heard(self, view: View, news: Mapping[str, Any]) -> None:
+    def heard(self, name: Name, view: View, news: Mapping[str, Any]) -> None:
         """Remember what a response told of a line."""
+        del name
         if news:
             _keep(self._news, view.id, {**self._news.get(view.id, {}), **news})
 

@@ -567,7 +567,7 @@ class Pager:
             call.notes.append(f"{marks} cache mark{'s' * (marks > 1)} set")
             # From now on its cache is warm for a while, whatever the line knew before.
             purse = call.plan.view.state.get(PURSE, 0.0)
-            self.keeper.heard(call.plan.view, {"ttl": way.LIFETIME, PURSE: purse})
+            self.keeper.heard(call.name, call.plan.view, {"ttl": way.LIFETIME, PURSE: purse})
         return made
 
     def read(self, call: Call, usage: Usage) -> None:
@@ -580,12 +580,12 @@ class Pager:
         if call.marked is Extent.HEAD and call.head is not None:
             call.head.purse += gain
         elif call.marked is Extent.ALL:
-            self.keeper.heard(call.plan.view, {PURSE: call.plan.view.state.get(PURSE, 0.0) + gain})
+            self.keeper.heard(call.name, call.plan.view, {PURSE: call.plan.view.state.get(PURSE, 0.0) + gain})
 
     def unclear(self, call: Call, why: str) -> None:
         """Have nothing more cleared on a line: the provider would not, or did otherwise."""
         self.metrics.add("mmu_failures_total", place="clearing")
-        self.keeper.heard(call.plan.view, {UNCLEARABLE: why[:200]})
+        self.keeper.heard(call.name, call.plan.view, {UNCLEARABLE: why[:200]})
 
     def cleared_otherwise(self, call: Call) -> None:
         """See whether a response says that more or less was cleared than was meant."""
@@ -595,7 +595,7 @@ class Pager:
 
     def unmark(self, call: Call, refusal: str) -> None:
         """Set no more marks on a line: the provider took the request without them only."""
-        self.keeper.heard(call.plan.view, {REFUSED: refusal[:200]})
+        self.keeper.heard(call.name, call.plan.view, {REFUSED: refusal[:200]})
         if call.head is not None:
             call.head.purse = float("-inf")
 

@@ -9,8 +9,9 @@ requests have been seen for that long; before that nothing is known, and it may 
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -21,6 +22,7 @@ from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Descent
 from addon.wire.conversation import Conversation
 from addon.wire.usage import Usage
+from storage.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ SCOPE = "heads"
 MOST = 512
 REFRESH = 60.0
 """Seconds between two writes of what is only a later time."""
+RELOAD = 5.0
+"""Seconds between two looks at what other processes know."""
 
 
 @dataclass(slots=True)
@@ -53,18 +57,28 @@ class Heads:
         self._heads: OrderedDict[str, _Head] = OrderedDict()
         self._since: dict[str, float] = {}
         self._written: dict[str, float] = {}
+        self._loaded = 0.0
 
     async def load(self) -> None:
-        """Fetch what was known at the end of the last process. Raises StoreError."""
+        """Fetch what other processes know, before this one and beside it. Raises StoreError."""
         if not isinstance(self._keeper, Keeper):
             return
+        self._loaded = time.monotonic()
         for key, fact in (await self._keeper.hierarchy.facts(SCOPE)).items():
             head = _head(fact)
             if head is None:
                 continue
-            self._put(key, head)
+            self._put(key, _newer(self._heads.get(key), head))
             tenant = key.partition(" ")[0]
             self._since[tenant] = min(self._since.get(tenant, head.since), head.since)
+
+    async def refresh(self) -> None:
+        """The same now and then; what is known stays where the store cannot be read."""
+        if time.monotonic() - self._loaded > RELOAD:
+            try:
+                await self.load()
+            except StoreError as error:
+                logger.info("mitmmu: what other processes know of heads could not be read: %s", error)
 
     def warmth(self, tenant: str, conversation: Conversation, now: float) -> Warmth:
         """What the provider has of a request's head."""
@@ -117,6 +131,16 @@ class Heads:
             self._keeper.hierarchy.learn(SCOPE, key, {**asdict(head), "anchors": list(head.anchors)})
             self._written[key] = now
         self._written.setdefault(key, now)
+
+
+def _newer(own: _Head | None, other: _Head) -> _Head:
+    """What two processes know of a head. One that writes late still knows its own last request best."""
+    if own is None:
+        return other
+    last = own if max(own.plain_at, own.changed_at) >= max(other.plain_at, other.changed_at) else other
+    first, plain = min(own.since, other.since), max(own.plain_at, other.plain_at)
+    changed = own if own.changed_at >= other.changed_at else other
+    return replace(last, since=first, plain_at=plain, changed_at=changed.changed_at, anchors=changed.anchors)
 
 
 def _head(fact: Any) -> _Head | None:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from . import engine, pages, postgres_search, retention, rows, schema, sealing, search
 from .crypt import NONE, OPTION, Keys
 from .errors import StoreError
-from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
+from .records import JSON, Batch, Booking, Hit, Outcome, Page, Report, Stored
 from .tallies import added
 from .writer import Writer, lost
 
@@ -168,6 +168,9 @@ class Cold:
         row: dict[str, object] = {"scope": scope, "key": key, "value": json.dumps(value), "updated_at": self._clock()}
         self.writer.learn(scope, key, value, row)
 
+    def report(self, report: Report) -> None:
+        self.writer.report(report)
+
     def book(self, booking: Booking) -> None:
         self.writer.book(booking)
 
@@ -212,6 +215,7 @@ class Cold:
             "transactions": self.writer.transactions,
             "undone": self.writer.undone,
             "queue": self.writer.waiting(),
+            "unwritten": self.writer.unwritten(),
         }
 
     def close(self, timeout: float) -> None:

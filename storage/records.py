@@ -112,6 +112,18 @@ class Booking:
     sums: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was learned of a conversation since it was stored, for its `state`."""
+
+    conversation: Conversation
+    """As it was then."""
+    facts: Mapping[str, JSON]
+    """Hold whatever has come since."""
+    sums: Mapping[str, JSON]
+    """Hold only while no other request has come since."""
+
+
 class Outcome(Enum):
     """What became of a batch. Only STORED changed anything that a later call can see."""
 

@@ -36,7 +36,7 @@ from . import engine
 from . import pages as shelf
 from .crypt import Keys, about, keys_of
 from .engine import insert_or_add, insert_or_ignore, insert_or_replace
-from .records import JSON, Batch, Booking, Conversation, Page, Splice, Stored
+from .records import JSON, Batch, Booking, Conversation, Page, Report, Splice, Stored
 from .schema import COUNTS, DOLLARS, conversations, facts, holds, ledger, pages, splices, tallies
 from .tallies import BOUND, LEAST, TOTAL, Key
 
@@ -76,6 +76,8 @@ _MATCHES = {flag: _matches(flag) for flag in (False, True)}
 _CURRENT = select(conversations).where(
     _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
 )
+_NOW = select(conversations).where(_c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"))
+_TELL = update(conversations).where(_c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"))
 _ADD = insert_or_ignore(conversations)
 _MOVE = update(conversations).where(
     _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
@@ -290,6 +292,21 @@ def take_back(connection: Connection, change: Change, now: float) -> None:
             _REMOVE_SPLICE,
             [{"b_id": change.after.id, "b_anchor": anchor, "b_generation": number} for anchor, number in change.added],
         )
+
+
+def report(connection: Connection, reports: Sequence[Report]) -> None:
+    """Add to the states of conversations, first locked, what still holds of them."""
+    lock(connection, [each.conversation for each in reports])
+    keys = keys_of(connection)
+    for each in reports:
+        record = each.conversation
+        row = connection.execute(_NOW, {"b_id": record.id, "b_tenant": record.tenant}).first()
+        if row is None:
+            continue
+        held = _conversation(row, keys)
+        more = each.facts if held.requests != record.requests else {**each.facts, **each.sums}
+        state = keys.seal_text(_json({**held.state, **more}), of_state(record.id))
+        connection.execute(_TELL, {"b_id": record.id, "b_tenant": record.tenant, "state": state})
 
 
 def page(connection: Connection, tenant: str, id: str) -> bytes | None:

@@ -10,7 +10,7 @@ from .cache import Cache, keys, touched
 from .cold import Cold
 from .crypt import NONE, Keys
 from .news import News, Silence
-from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
+from .records import JSON, Batch, Booking, Hit, Outcome, Page, Report, Stored
 from .rows import BY
 from .search import LIMIT, MOST
 from .tallies import Snapshots, fit
@@ -146,6 +146,11 @@ class Hierarchy:
     def learn(self, scope: str, key: str, value: JSON) -> None:
         """Note a fact. Written behind, so the last seconds of a killed process are lost; TypeError if not JSON."""
         self._cold.learn(scope, key, value)
+
+    def report(self, report: Report) -> None:
+        """Add to a conversation's state what was learned since it was stored. Written behind, though soon: the next
+        request may come to another process."""
+        self._cold.report(report)
 
     def book(self, booking: Booking) -> None:
         """Add to the ledger. Written behind, like facts."""

@@ -31,7 +31,7 @@ from . import pages, rows
 from .crypt import NONE, Keys
 from .engine import busy, measure, tidy
 from .errors import StoreError
-from .records import JSON, Batch, Booking, Outcome
+from .records import JSON, Batch, Booking, Outcome, Report
 from .tallies import Key, added
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 # batches in one transaction at most, so that other processes get their turn
 GROUP = 64
 FLUSH_SECONDS = 2.0
+# what the next request of a conversation builds on, in whichever process it comes
+REPORT_SECONDS = 0.1
 _RETRY_SECONDS = 0.25
 _OURS = 4096
 # a megabyte or two of journal, a quarter of what a commit would have to move by itself
@@ -88,6 +90,7 @@ class Writer:
         self._current: list[Job] = []
         self._doubts: list[rows.Change] = []
         self._facts: dict[tuple[str, str], tuple[JSON, dict[str, object]]] = {}
+        self._reports: dict[str, Report] = {}
         self._bookings: dict[tuple[str, str], Booking] = {}
         self._tallies: dict[Key, dict[str, float]] = {}
         # raised when sums go from here to the database, and again when they have gone: odd in between
@@ -132,6 +135,12 @@ class Writer:
             self._facts[scope, key] = (value, row)
             self._flush_soon()
 
+    def report(self, report: Report) -> None:
+        """Add to a conversation's state within REPORT_SECONDS or so. The newest for a conversation holds."""
+        with self._wake:
+            self._reports[report.conversation.id] = report
+            self._flush_soon(REPORT_SECONDS)
+
     def book(self, booking: Booking) -> None:
         """Add to the ledger within FLUSH_SECONDS or so; until then `unbooked` tells it."""
         key = booking.day, booking.conversation
@@ -165,6 +174,11 @@ class Writer:
         with self._lock:
             return list(self._doubts)
 
+    def unwritten(self) -> int:
+        """Facts, sums and reports that are not yet in the database."""
+        with self._lock:
+            return len(self._reports) + len(self._facts) + len(self._bookings) + len(self._tallies)
+
     def waiting(self) -> int:
         return len(self._queue) + sum(job.outcome is None for job in self._current)
 
@@ -188,11 +202,12 @@ class Writer:
     # with the lock held
 
     def _unwritten(self) -> bool:
-        return bool(self._facts or self._bookings or self._tallies)
+        return bool(self._reports or self._facts or self._bookings or self._tallies)
 
-    def _flush_soon(self) -> None:
-        if self._flush_at is None:
-            self._flush_at = time.monotonic() + FLUSH_SECONDS
+    def _flush_soon(self, seconds: float | None = None) -> None:
+        due = time.monotonic() + (FLUSH_SECONDS if seconds is None else seconds)
+        if self._flush_at is None or due < self._flush_at:
+            self._flush_at = due
             self._wake.notify()
 
     def _give_up(self, job: Job) -> Outcome:
@@ -374,13 +389,15 @@ class Writer:
         with self._lock:
             if self._flush_at is None or self._flush_at > time.monotonic():
                 return
-            facts = dict(self._facts)
+            facts, reports = dict(self._facts), dict(self._reports)
             # added to by others, so it goes as it is now, and what comes meanwhile is another
             booked, self._bookings = self._bookings, {}
             tallied, self._tallies = self._tallies, {}
             self._moves += 1
         try:
             connection, transaction = self._begin()
+            if reports:
+                rows.report(connection, list(reports.values()))
             if facts:
                 rows.learn(connection, [row for _, row in facts.values()])
             if booked:
@@ -406,6 +423,9 @@ class Writer:
                 # one learned again in the meantime goes with the next flush
                 if self._facts[key] is fact:
                     del self._facts[key]
+            for id, told in reports.items():
+                if self._reports[id] is told:
+                    del self._reports[id]
             self._flush_at = time.monotonic() + FLUSH_SECONDS if self._unwritten() else None
 
     def _tidy(self) -> None:

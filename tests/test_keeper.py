@@ -197,13 +197,49 @@ async def test_what_was_taken_back_stays_back(url: str) -> None:
 async def test_what_a_response_told_is_stored_with_the_next_request(url: str) -> None:
     keeper = Keeper(await Hierarchy.open(url))
     made, _ = await send(keeper, messages(1))
-    keeper.heard(made.view, {"told": 3600.0})
+    keeper.heard(name_of(messages(1)), made.view, {"told": 3600.0})
     await send(keeper, messages(2))
     other = Keeper(await Hierarchy.open(url))
     [view] = await other.known(name_of(messages(2)))
     assert view.state["told"] == 3600.0
     for each in (keeper, other):
         await each.hierarchy.close()
+
+
+async def written(keeper: Keeper) -> None:
+    for _ in range(500):
+        if not keeper.hierarchy.stats()["unwritten"]:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError("it is not written")
+
+
+async def test_what_a_response_told_one_proxy_the_other_knows(url: str) -> None:
+    keeper, other = Keeper(await Hierarchy.open(url)), Keeper(await Hierarchy.open(url))
+    made, _ = await send(keeper, messages(1))
+    keeper.heard(name_of(messages(1)), made.view, {"told": 3600.0, "credit": 2.0})
+    await written(keeper)
+    [view] = await other.known(name_of(messages(2)))
+    assert (view.state["told"], view.state["credit"]) == (3600.0, 2.0)
+    for each in (keeper, other):
+        await each.hierarchy.close()
+
+
+async def test_sums_that_another_proxy_has_gone_on_from_are_not_taken_back(url: str) -> None:
+    keeper, other = Keeper(await Hierarchy.open(url)), Keeper(await Hierarchy.open(url))
+    made, _ = await send(keeper, messages(1))
+    later, _ = await send(other, messages(2))
+    other.heard(name_of(messages(2)), later.view, {"credit": 5.0})
+    await written(other)
+    # late, and of a request that is not the last any more: a fact still holds, a sum does not
+    keeper.heard(name_of(messages(1)), made.view, {"bound": True, "credit": 2.0})
+    await written(keeper)
+    for each in (other, Keeper(await Hierarchy.open(url))):
+        [view] = await each.known(name_of(messages(2)))
+        assert view.state["credit"] == 5.0
+        await each.hierarchy.close()
+    assert view.state["bound"] is True
+    await keeper.hierarchy.close()
 
 
 async def test_a_session_is_found_when_its_start_has_changed(url: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
-from storage.records import Outcome
+from storage.records import JSON, Outcome, Report
 from storage.tiers import Hierarchy
 
 from .make import ELSEWHERE, PYTHON, ROOT, batch, conversation, opened, page, rows, splice, url
@@ -86,3 +87,35 @@ async def test_pages_that_cross_do_not_wait_for_each_other_without_end(place: Pa
         # on SQLite there is but one lock, and whoever waits for it is told so
         assert place not in ELSEWHERE or one.last_error == two.last_error == ""
     assert rows(place, "SELECT count(*) FROM pages") == [(1000,)]
+
+
+async def test_a_report_adds_to_the_state_of_its_conversation(place: Path) -> None:
+    async with opened(place) as ours, opened(place) as theirs:
+        first = conversation("a", requests=1)
+        assert await ours.commit(batch(first), 30) is Outcome.STORED
+        ours.report(Report(first, {"fact": 1}, {"sum": 1}))
+        await written(ours)
+        assert await state(theirs) == {**first.state, "fact": 1, "sum": 1}
+        second = conversation("a", requests=2)
+        assert await theirs.commit(batch(second, expected=1), 30) is Outcome.STORED
+        theirs.report(Report(second, {}, {"sum": 7}))
+        await written(theirs)
+        # what comes late of the first request is no sum any more
+        ours.report(Report(first, {"more": 2}, {"sum": 3}))
+        ours.report(Report(conversation("nobody"), {"x": 1}, {}))
+        await written(ours)
+    async with opened(place) as later:
+        assert await state(later) == {**second.state, "more": 2, "sum": 7}
+
+
+async def written(store: Hierarchy) -> None:
+    for _ in range(500):
+        if not store.stats()["unwritten"]:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError("it is not written")
+
+
+async def state(store: Hierarchy) -> Mapping[str, JSON]:
+    [found] = await store.conversations("t", "h", "s")
+    return found.conversation.state
