@@ -19,13 +19,13 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
 
 from addon.cli import certificate
 
-SOON = 5.0
-"""Seconds within which a process that ends has not really started."""
+SOON = 60.0
+"""Seconds within which a process that ends has not lasted."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 30.0)
 """Seconds before it is started again, the first time and on."""
 GOODBYE = 10.0
@@ -45,7 +45,8 @@ class Worker:
     """When it may be started again, by the monotonic clock."""
     ended: int = 0
     """How often in a row, each time soon after it had begun."""
-    codes: list[int] = field(default_factory=list)
+    served: bool = False
+    """Whether it has ever come up."""
 
     def start(self, now: float) -> None:
         self.began = now
@@ -128,11 +129,11 @@ def supervise(crew: Sequence[Worker]) -> int:
         time.sleep(0.1)
         now = time.monotonic()
         for worker in crew:
-            if (code := _ended(worker, now)) is not None:
-                never = not worker.codes[:-1] and now - worker.began < SOON
-                if never and code > 0:
-                    stopping, status = True, code
-                    break
+            worker.served = worker.served or _serves(worker.port)
+            code = _ended(worker, now)
+            if code and not worker.served:
+                stopping, status = True, max(code, 1)
+                break
     for worker in crew:
         if worker.process is not None:
             worker.process.terminate()
@@ -146,6 +147,14 @@ def supervise(crew: Sequence[Worker]) -> int:
     return status
 
 
+def _serves(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 def _ended(worker: Worker, now: float) -> int | None:
     """Start a worker again when it is time; the code with which it has just ended."""
     if worker.process is None:
@@ -155,7 +164,6 @@ def _ended(worker: Worker, now: float) -> int | None:
     code = worker.process.poll()
     if code is None:
         return None
-    worker.codes.append(code)
     worker.ended = worker.ended + 1 if now - worker.began < SOON else 1
     pause = PAUSES[min(worker.ended, len(PAUSES)) - 1]
     worker.process, worker.due = None, now + pause
