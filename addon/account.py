@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 from typing import Any
 
 from mitmproxy import http
@@ -164,7 +165,7 @@ class Accounts:
 
     def unknown(self, passed: Passed) -> None:
         """The same of one that was forwarded as it came."""
-        self._enter(Booking(str(passed.day), "", passed.tenant, passed.project, _sums(Entry(), 1)))
+        self._enter(_booking(passed, Entry()))
 
     async def passed(self, flow: http.HTTPFlow, passed: Passed, usage: Usage) -> None:
         """Book a request that was forwarded as it came: it cost what it would have cost."""
@@ -176,7 +177,7 @@ class Accounts:
             self.metrics.add("mmu_billed_dollars_total", cost, model=passed.model)
             self.metrics.add("mmu_untouched_dollars_total", cost, model=passed.model)
         self.metrics.tokens(usage)
-        self._enter(Booking(str(passed.day), "", passed.tenant, passed.project, _sums(entry, 1)))
+        self._enter(_booking(passed, entry))
 
     def _book(self, call: Call, entry: Entry, *, requests: int = 1, day: date | None = None) -> None:
         day = day or _day(call)
@@ -234,6 +235,12 @@ class Accounts:
         scaled = {} if factor is None else {SCALE: round(factor, 2)}
         past = remembered(call.conversation, call.plan.line, usage, call.more, entry)
         return {CREDIT: round(credit, 6), **scaled, STATE: past}
+
+
+def _booking(passed: Passed, entry: Entry) -> Booking:
+    """For what was passed through there is one row a day for each tenant and project."""
+    whose = blake2b(f"{passed.tenant} {passed.project}".encode("utf-8", "replace"), digest_size=6).hexdigest()
+    return Booking(str(passed.day), f"passed-{whose}", passed.tenant, passed.project, _sums(entry, 1))
 
 
 def _sums(entry: Entry, requests: int) -> dict[str, float]:

@@ -15,8 +15,9 @@ import pytest
 
 from addon.mmu.ledger import Action
 from tests.agent.session import build
+from tests.e2e import bill
 from tests.e2e.talks import Chat, Gemini, Messages, Responses, Talk, say, use
-from tests.e2e.world import World, world
+from tests.e2e.world import World, until, world
 from tests.harness import Mitmdump
 from tests.upstream import Upstream
 
@@ -176,3 +177,22 @@ def test_recalls_are_paid_for_in_full(tmp_path: Path) -> None:
         assert sums["untouched"] - sums["billed"] == pytest.approx(
             sum(sums[action.value] for action in Action)
         )
+
+
+def test_what_is_passed_through_is_booked_for_whom_it_was(tmp_path: Path) -> None:
+    """A request that is not understood costs what it costs, and nobody else."""
+    twice = b'"model":"claude-opus-5","model":"claude-opus-5"'
+    body = b"{" + twice + b',"max_tokens":9,"messages":[{"role":"user","content":"hi"}]}'
+    with world(tmp_path) as there:
+        for key, times in (("one", 1), ("another", 2)):
+            for _ in range(times):
+                assert there.post(body, {"x-api-key": key})[0] == 200
+        until(lambda: sum(row["requests"] for row in ledger_rows(there)) == 3, "not booked")
+        found = ledger_rows(there)
+        assert sorted(row["requests"] for row in found) == [1, 2]
+        assert all(row["saved"] == 0 and row["billed"] == row["untouched"] > 0 for row in found)
+        assert there.proxy.metrics()['mmu_passed_through_total{reason="malformed"}'] == 3
+
+
+def ledger_rows(there: World) -> list[dict[str, Any]]:
+    return bill.rows(there.proxy, "conversation")
