@@ -31,7 +31,7 @@ from sqlalchemy import Connection, Engine, Table, select, tuple_
 from . import pages as shelf
 from . import rows, sealing
 from .crypt import Keys, keys_of
-from .engine import insert_or_ignore, snapshot
+from .engine import hold_off, insert_or_ignore, snapshot
 from .records import Page
 from .schema import conversations, facts, holds, ledger, pages, splices, tallies
 
@@ -209,6 +209,7 @@ def read(writer: Engine, path: Path, now: float, told: Callable[[int], None]) ->
     """Take in a file that was checked, in one transaction. How many records of each sort were new."""
     new: dict[str, int] = {}
     with writer.begin() as connection:
+        hold_off(connection)
         keys = keys_of(connection)
         for number, line in enumerate(lines(path), 1):
             record = json.loads(line)

@@ -19,8 +19,8 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, FromClause, Select, and_, bindparam, delete, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from . import engine, rows, search
 from . import pages as shelf
-from . import rows, search
 from .crypt import keys_of
 from .schema import conversations, facts, holds, ledger, pages, splices, tallies
 
@@ -56,6 +56,8 @@ _DROP_ENDED = delete(holds).where(
     _h.holder == bindparam("b_holder"),
     _h.until > 0,
 )
+# the bases as well: all that a step locks, it locks in one order
+_BASES = select(_p.base).where(_p.tenant == _TENANT, _p.id.in_(_IDS), _p.base != "").distinct()
 _LOCK = select(_p.id).where(_p.tenant == _TENANT, _p.id.in_(_IDS)).order_by(_p.id).with_for_update()
 _delta = pages.alias("delta")
 _UNHELD = select(_p.id, _p.base, func.length(_p.data).label("bytes")).where(
@@ -116,7 +118,7 @@ def step(connection: Connection, now: float, days: float) -> Swept:
     ended = connection.execute(_ENDED, {"before": now - GRACE, "limit": PAGES}).all()
     swept = Swept(len(found), ids=found)
     if ended:
-        those = [{"b_tenant": tenant, "b_page": page, "b_holder": holder} for tenant, page, holder in ended]
+        those = [{"b_tenant": row.tenant, "b_page": row.page, "b_holder": row.holder} for row in sorted(ended)]
         connection.execute(_DROP_ENDED, those)
         _remove(connection, ((row.tenant, row.page) for row in ended), swept)
     swept.more = len(found) == CONVERSATIONS or len(ended) == PAGES
@@ -171,12 +173,13 @@ def forget_project(connection: Connection, project: str) -> None:
 
 
 def forget_all(connection: Connection) -> Swept:
-    """Empty the store."""
+    """Empty the store, inside a transaction that nothing was read in before."""
+    engine.hold_off(connection)
     count = connection.execute(select(func.count()).select_from(conversations)).scalar_one()
     row = connection.execute(select(func.count(), func.coalesce(func.sum(func.length(_p.data)), 0))).one()
     search.clear(connection)
-    for table in (holds, splices, conversations, pages, ledger, tallies, facts):
-        connection.execute(delete(table))
+    tables = (conversations, holds, splices, pages, ledger, tallies, facts)
+    engine.empty(connection, [table.name for table in tables])
     return Swept(int(count), int(row[0]), int(row[1]))
 
 
@@ -200,7 +203,8 @@ def _remove(
     for tenant, ids in sorted(by_tenant.items()):
         while ids:
             key = {"tenant": tenant, "ids": sorted(ids)}
-            connection.execute(_LOCK, key).all()
+            bases = connection.execute(_BASES, key).scalars()
+            connection.execute(_LOCK, {"tenant": tenant, "ids": sorted(ids.union(bases))}).all()
             if unravel:
                 _unravel(connection, tenant, [row.id for row in connection.execute(_UNHELD, key)])
             free = connection.execute(_FREE, key).all()

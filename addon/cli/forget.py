@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,12 @@ def main(given: Sequence[str]) -> None:
     if not options.all and not (options.project or options.conversation):
         asked.error("name a project or a conversation")
 
-    from storage import retention, search
+    from storage import engine, retention, search
 
     with stores.opened(asked, options, blind=options.all) as store:
         if options.all:
             _confirm(asked, options.yes, f"Everything in {store.url.render_as_string()} will be deleted.")
-            with store.engine.begin() as connection:
-                swept = retention.forget_all(connection)
+            swept = engine.transact(store.engine, retention.forget_all)
         else:
             project, ids = options.project or "", list[str]()
             with store.engine.connect() as connection:
@@ -69,15 +69,13 @@ def main(given: Sequence[str]) -> None:
             swept, progress = retention.Swept(), stores.Said("mitmmu forget")
             for start in range(0, len(ids), _BATCH):
                 began = time.monotonic()
-                with store.engine.begin() as connection:
-                    swept.add(retention.forget(connection, ids[start : start + _BATCH]))
+                swept.add(engine.transact(store.engine, partial(retention.forget, ids=ids[start : start + _BATCH])))
                 progress.say(f"{start + _BATCH} of {counted(len(ids), 'conversation')}")
                 time.sleep(time.monotonic() - began)
             progress.end()
-            with store.engine.begin() as connection:
-                if project:
-                    retention.forget_project(connection, project)
-                search.merge(connection)
+            if project:
+                engine.transact(store.engine, partial(retention.forget_project, project=project))
+            engine.transact(store.engine, search.merge)
         store.shrink()
     print(
         f"{counted(swept.conversations, 'conversation')} and {counted(swept.pages, 'page')} "

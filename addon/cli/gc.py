@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from addon.cli import stores
 from addon.cli.stores import counted, megabytes
@@ -31,7 +32,7 @@ def main(given: Sequence[str]) -> None:
     if not 0 <= options.keep_days < 1e6:
         asked.error("--keep-days takes a number of days, or 0 to keep every conversation")
 
-    from storage import retention
+    from storage import engine, retention
 
     with stores.opened(asked, options) as store:
         if options.dry_run:
@@ -46,8 +47,8 @@ def main(given: Sequence[str]) -> None:
         progress = stores.Said("mitmmu gc")
         while swept.more:
             began = time.monotonic()
-            with store.engine.begin() as connection:
-                found = retention.step(connection, time.time(), options.keep_days)
+            step = partial(retention.step, now=time.time(), days=options.keep_days)
+            found = engine.transact(store.engine, step)
             swept.add(found)
             swept.more = found.more
             progress.say(f"{counted(swept.conversations, 'conversation')}, {counted(swept.pages, 'page')}")

@@ -104,14 +104,27 @@ def opened(
 
 
 def there(url: str) -> None:
-    """StoreError for a store that nobody has made: an empty one in its place would look like a loss."""
-    from sqlalchemy.engine import make_url
+    """StoreError for a store that nobody has made: an empty one in its place would look like a loss. ValueError."""
+    from sqlalchemy.exc import SQLAlchemyError
 
+    from storage import engine, schema
     from storage.errors import StoreError
 
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        raise StoreError(f"there is no store at {parsed.database}; start the proxy, or name its folder with --home")
+    parsed = engine.parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not Path(parsed.database or "").exists():
+            raise StoreError(f"there is no store at {parsed.database}; start the proxy, or name its folder with --home")
+        return
+    reader = engine.reader(parsed)
+    try:
+        with reader.connect() as connection:
+            made = schema.revision(connection)
+    except SQLAlchemyError as error:
+        raise StoreError(f"the store cannot be opened: {error}") from error
+    finally:
+        reader.dispose()
+    if made is None:
+        raise StoreError(f"there is no store at {parsed.render_as_string()}; start the proxy, or name another database")
 
 
 class Said:

@@ -19,7 +19,7 @@ from storage.records import Outcome, Page, Stored
 from storage.retention import DAY, GRACE, Swept
 from storage.tiers import Hierarchy
 
-from .make import ELSEWHERE, batch, change, conversation, on_disk, opened, page, rows, splice, url
+from .make import batch, change, conversation, on_disk, opened, page, rows, splice, url
 from .test_delta import version
 
 NOW = 1_000_000_000.0
