@@ -96,6 +96,11 @@ def parse(url: str) -> URL:
     return database.checked(parsed)
 
 
+def shown(url: URL) -> str:
+    """A URL for people: without the password, which may stand behind the `?` as well."""
+    return url.set(query={}).render_as_string()
+
+
 def _of(url: URL) -> Database:
     return DATABASES[url.get_backend_name()]
 

@@ -21,6 +21,8 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from . import engine, rows, search
 from . import pages as shelf
+from .cache import Key
+from .cache import keys as keys_under
 from .crypt import keys_of
 from .schema import conversations, facts, holds, ledger, pages, splices, tallies
 
@@ -91,6 +93,10 @@ class Swept:
     bytes: int = 0
     ids: list[str] = field(default_factory=list)
     """Of the conversations."""
+    keys: set[Key] = field(default_factory=set)
+    """What the conversations were found under."""
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    """The pages, by tenant and id."""
     more: bool = False
     """Whether a step was full, so that another may find something."""
 
@@ -99,6 +105,8 @@ class Swept:
         self.pages += other.pages
         self.bytes += other.bytes
         self.ids += other.ids
+        self.keys |= other.keys
+        self.gone += other.gone
 
 
 def before(now: float, days: float) -> float:
@@ -110,13 +118,14 @@ def step(connection: Connection, now: float, days: float) -> Swept:
     """One step inside a transaction that has the write lock: some conversations, some pages. `days` 0: for ever."""
     gone = before(now, days)
     found = _ids(connection.execute(_EXPIRED, {"before": gone, "limit": CONVERSATIONS})) if days else []
+    keys: set[Key] = set()
     if found:
-        rows.lock(connection, connection.execute(_NAMES, {"ids": found}).all())
+        keys = _locked(connection, found)
         found = _ids(connection.execute(_STILL, {"ids": found, "before": gone}))
         connection.execute(_LET_GO, {"ids": found, "now": now})
         _drop(connection, found)
     ended = connection.execute(_ENDED, {"before": now - GRACE, "limit": PAGES}).all()
-    swept = Swept(len(found), ids=found)
+    swept = Swept(len(found), ids=found, keys=keys if found else set())
     if ended:
         those = [{"b_tenant": row.tenant, "b_page": row.page, "b_holder": row.holder} for row in sorted(ended)]
         connection.execute(_DROP_ENDED, those)
@@ -155,8 +164,7 @@ def forget(connection: Connection, ids: Sequence[str]) -> Swept:
     such a page is stored in full from now on. A request that was planned from one of the conversations finds it gone
     when it commits, and is planned again.
     """
-    swept = Swept(len(ids), ids=list(ids))
-    rows.lock(connection, connection.execute(_NAMES, {"ids": list(ids)}).all())
+    swept = Swept(len(ids), ids=list(ids), keys=_locked(connection, ids))
     held = connection.execute(_HELD, {"ids": list(ids)}).all()
     connection.execute(_DROP_HOLDS, {"ids": list(ids)})
     connection.execute(_DROP_LEDGER, {"ids": list(ids)})
@@ -177,10 +185,18 @@ def forget_all(connection: Connection) -> Swept:
     engine.hold_off(connection)
     count = connection.execute(select(func.count()).select_from(conversations)).scalar_one()
     row = connection.execute(select(func.count(), func.coalesce(func.sum(func.length(_p.data)), 0))).one()
+    gone = [(each.tenant, each.id) for each in connection.execute(select(_p.tenant, _p.id))]
     search.clear(connection)
     tables = (conversations, holds, splices, pages, ledger, tallies, facts)
     engine.empty(connection, [table.name for table in tables])
-    return Swept(int(count), int(row[0]), int(row[1]))
+    return Swept(int(count), int(row[0]), int(row[1]), gone=gone)
+
+
+def _locked(connection: Connection, ids: Sequence[str]) -> set[Key]:
+    """Lock conversations; what they are found under."""
+    names = connection.execute(_NAMES, {"ids": list(ids)}).all()
+    rows.lock(connection, names)
+    return {key for row in names for key in keys_under(row.tenant, row.head, row.session)}
 
 
 def _ids(found: Any) -> list[str]:
@@ -213,6 +229,7 @@ def _remove(
             key = {"tenant": tenant, "ids": [row.id for row in free]}
             search.forget(connection, tenant, key["ids"])
             connection.execute(_DROP_PAGES, key)
+            swept.gone += [(tenant, row.id) for row in free]
             swept.pages += len(free)
             swept.bytes += sum(row.bytes for row in free)
             ids = {row.base for row in free} - {""}

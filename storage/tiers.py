@@ -14,7 +14,7 @@ from .records import JSON, Batch, Booking, Hit, Outcome, Page, Stored
 from .rows import BY
 from .search import LIMIT, MOST
 from .tallies import Snapshots, fit
-from .warm import Process, Warm
+from .warm import Gone, Process, Warm
 
 MIB = 1024 * 1024
 _CACHE_BYTES = 32 * MIB
@@ -38,7 +38,9 @@ class Hierarchy:
         self._cache = Cache(_CACHE_BYTES)
         self._snapshots = Snapshots()
         self._outcomes = dict.fromkeys(Outcome, 0)
-        self._news.hear(self._cache.forget, self._cache.clear)
+        # raised when pages go, so that none is kept that was read before
+        self._goings = 0
+        self._news.hear(self._cache.forget, self._cache.clear, self._gone)
 
     @classmethod
     async def open(
@@ -107,8 +109,9 @@ class Hierarchy:
         """A page's exact bytes; None when this tenant has no such page."""
         text = await self._warm.get(tenant, id)
         if text is None:
+            goings = self._goings
             text = await self._cold.page(tenant, id)
-            if text is not None:
+            if text is not None and goings == self._goings:
                 await self._warm.put(tenant, {id: text})
         return text
 
@@ -181,7 +184,19 @@ class Hierarchy:
         expires) and give room back to the disk. Whether there is more to do; StoreError where others keep the lock."""
         swept = await self._cold.tidy(days)
         self._cache.gone(swept.ids)
+        if swept.keys or swept.gone:
+            gone = frozenset(swept.gone)
+            self._goings += 1
+            self._news.tell(frozenset(swept.keys), gone)
+            await self._warm.delete(gone)
         return swept.more
+
+    def _gone(self, gone: Gone) -> None:
+        """Another process has deleted pages."""
+        self._goings += 1
+        self._warm.forget(gone)
+        if gone is None:
+            self._cache.clear()
 
     def stats(self) -> dict[str, int | float]:
         return {

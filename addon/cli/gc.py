@@ -15,7 +15,7 @@ does the same by itself, little by little; both may run at once.
 
   --dry-run         say what would go, and delete nothing
   --keep-days N     the proxy's mmu_keep_days (90); 0 keeps every conversation
-{stores.WHICH}
+{stores.WHICH}{stores.REDIS}
 A page goes a day after the last conversation that needs it. Sums of what was billed (the ledger) stay.
 """
 
@@ -26,6 +26,7 @@ def main(given: Sequence[str]) -> None:
         print(USAGE, end="")
         return
     asked = stores.parser("gc")
+    asked.add_argument("--redis", default="")
     asked.add_argument("--dry-run", action="store_true")
     asked.add_argument("--keep-days", type=float, default=90.0)
     options = asked.parse_args(given)
@@ -49,6 +50,7 @@ def main(given: Sequence[str]) -> None:
             began = time.monotonic()
             step = partial(retention.step, now=time.time(), days=options.keep_days)
             found = engine.transact(store.engine, step)
+            store.gone(found)
             swept.add(found)
             swept.more = found.more
             progress.say(f"{counted(swept.conversations, 'conversation')}, {counted(swept.pages, 'page')}")

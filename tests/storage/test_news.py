@@ -20,7 +20,7 @@ from storage.cache import Key
 from storage.news import News, Silence
 from storage.records import Outcome, Stored
 from storage.tiers import Hierarchy
-from storage.warm import Process, Warm
+from storage.warm import Gone, Process, Warm
 from tests.effort import cases
 
 from .make import batch, conversation, splice, url
@@ -32,7 +32,7 @@ type Hear = Callable[[frozenset[Key]], None]
 class Bus:
     """A channel that delivers at once."""
 
-    ears: list[tuple[Line, Hear]] = field(default_factory=list)
+    ears: list[tuple[Line, Hear, Callable[[Gone], None]]] = field(default_factory=list)
 
     async def beside(self, front: Process) -> tuple[Warm, News]:
         return front, Line(self)
@@ -42,13 +42,14 @@ class Line(Silence):
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
 
-    def hear(self, changed: Hear, lost: Callable[[], None]) -> None:
-        self.bus.ears.append((self, changed))
+    def hear(self, changed: Hear, lost: Callable[[], None], gone: Callable[[Gone], None]) -> None:
+        self.bus.ears.append((self, changed, gone))
 
-    def tell(self, keys: frozenset[Key]) -> None:
-        for whose, changed in self.bus.ears:
+    def tell(self, keys: frozenset[Key], gone: Gone = frozenset()) -> None:
+        for whose, changed, forget in self.bus.ears:
             if whose is not self:
                 changed(keys)
+                forget(gone)
 
 
 @asynccontextmanager

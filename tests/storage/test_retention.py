@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event, select
 from sqlalchemy.exc import OperationalError
 
 from storage import engine, pages, retention, search
@@ -17,6 +18,7 @@ from storage import rows as statements
 from storage.crypt import OPTION, Keys
 from storage.records import Outcome, Page, Stored
 from storage.retention import DAY, GRACE, Swept
+from storage.schema import conversations
 from storage.tiers import Hierarchy
 
 from .make import batch, change, conversation, on_disk, opened, page, rows, splice, url
@@ -336,3 +338,77 @@ async def test_pages_of_before_are_held_by_what_names_them(place: Path) -> None:
 def test_the_rows_of_a_batch_are_put_in_order() -> None:
     made = pages.batch([version(n) for n in range(3)], NOW, Keys(), lambda *_: None)
     assert [row["base"] for row in made] == ["", version(0).id, version(0).id]
+
+
+async def test_two_sweepers_and_whoever_forgets_beside_writers(place: Path) -> None:
+    """Everybody at once, over pages that lean on each other: nobody fails, and what is needed is there."""
+    stop, trouble = threading.Event(), list[Exception]()
+    clock = [NOW]
+
+    def working(step: Callable[[Connection], Swept], *, pause: float) -> None:
+        own = writer(place)
+        try:
+            while not stop.is_set():
+                engine.transact(own, step)
+                time.sleep(pause)
+        except Exception as error:  # noqa: BLE001 - it is what the test is about
+            trouble.append(error)
+        finally:
+            own.dispose()
+
+    def sweep_on(connection: Connection) -> Swept:
+        clock[0] += GRACE / 2
+        return retention.step(connection, clock[0], 0.25)
+
+    def forget_some(connection: Connection) -> Swept:
+        known = connection.execute(select(conversations.c.id).where(conversations.c.id.like("goes%")))
+        return retention.forget(connection, list(known.scalars())[:4])
+
+    those = [version(n) for n in range(6)]
+    threads = [
+        threading.Thread(target=working, args=(step,), kwargs={"pause": pause})
+        for step, pause in ((sweep_on, 0.002), (sweep_on, 0.003), (forget_some, 0.005))
+    ]
+    async with opened(place, clock=lambda: clock[0]) as one, opened(place, clock=lambda: clock[0]) as two:
+        for thread in threads:
+            thread.start()
+        try:
+            for n in range(60):
+                mine = [those[n * 5 % 6], those[n % 6]]
+                await asyncio.gather(
+                    put(one, f"stays{n % 6}", *mine, at=clock[0] * 2, requests=n // 6 + 1),
+                    put(two, f"goes{n}", *mine[::-1], at=clock[0] * 2),
+                )
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert trouble == []
+    missing = (
+        "SELECT h.page FROM holds h LEFT JOIN pages p ON p.tenant = h.tenant AND p.id = h.page"
+        " WHERE h.until = 0 AND p.id IS NULL"
+    )
+    assert rows(place, missing) == []
+    lost = "SELECT d.id FROM pages d LEFT JOIN pages b ON b.id = d.base WHERE d.base <> '' AND b.id IS NULL"
+    assert rows(place, lost) == []
+    async with opened(place) as store:
+        for each in those:
+            assert await store.page("t", each.id) == each.text
+
+
+async def test_whoever_forgets_and_whoever_goes_on_with_it_take_turns(place: Path) -> None:
+    """A proxy that goes on while its conversation is being forgotten is told to look again, and never half stored."""
+    async with opened(place) as store:
+        outcomes = []
+        for n in range(12):
+            id = f"c{n}"
+            await put(store, id, page(b"%d" % n))
+            record = conversation(id, 2, head=id, session="", last_at=NOW)
+            more = batch(record, pages=[page(b"more %d" % n)], splices=[splice("x", 2)])
+            outcome, swept = await asyncio.gather(store.commit(more, 20), asyncio.to_thread(forget, place, id))
+            outcomes.append(outcome)
+            assert swept.pages == (2 if outcome is Outcome.STORED else 1)
+        assert set(outcomes) <= {Outcome.STORED, Outcome.STALE}
+    for table in ("conversations", "splices", "holds"):
+        assert rows(place, f"SELECT * FROM {table}") == []
+    assert kept(place) == set()
