@@ -23,7 +23,7 @@ from storage.tiers import Hierarchy
 from storage.warm import Gone, Process, Warm
 from tests.effort import cases
 
-from .make import batch, conversation, splice, url
+from .make import batch, change, conversation, page, splice, url
 
 type Hear = Callable[[frozenset[Key]], None]
 
@@ -137,3 +137,28 @@ async def test_nothing_that_was_known_is_certain_any_more(tmp_path: Path) -> Non
         misses = stats["cache_misses"]
         assert len(await ours.conversations("t", "h", "s")) == 1
         assert ours.stats()["cache_misses"] == misses + 1
+
+
+async def test_what_is_being_read_while_another_deletes_it_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, go = threading.Event(), threading.Event()
+    ask = rows.page
+
+    def slow(connection: Connection, tenant: str, id: str) -> bytes | None:
+        found = ask(connection, tenant, id)
+        read.set()
+        assert go.wait(20)
+        return found
+
+    async with two(tmp_path) as (ours, theirs):
+        assert await theirs.commit(batch(conversation(last_at=0.0), pages=[page()]), 20) is Outcome.STORED
+        await theirs.tidy(1)
+        change(tmp_path, "UPDATE holds SET until = 1")
+        monkeypatch.setattr(rows, "page", slow)
+        reading = asyncio.create_task(ours.page("t", page().id))
+        await asyncio.to_thread(read.wait, 20)
+        await theirs.tidy(1)
+        go.set()
+        assert await reading == page().text
+        assert await ours.page("t", page().id) is None

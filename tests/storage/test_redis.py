@@ -548,6 +548,9 @@ async def test_a_cluster() -> None:
             await ours.put("t", pages)
             assert {id: await theirs.get("t", id) for id in pages} == pages
             assert theirs.stats()["redis_hits"] == 30
+            assert await theirs.delete(frozenset(("t", id) for id in pages))
+            ours.forget(None)
+            assert {await ours.get("t", id) for id in pages} == {None}
             told, heard = Channel(ours._link), Channel(theirs._link)
             changes: list[Any] = []
             heard.hear(changes.append, lambda: None, lambda _: None)
