@@ -37,11 +37,10 @@ def run(engine: Engine, keys: Keys, to: Keys, now: float, told: Callable[[int, i
             sealing.note(connection, to.first, now)
         counts = [connection.execute(select(func.count()).select_from(each)).scalar_one() for each in _SEALED]
     total, through, changed = sum(counts), 0, 0
-    for table, anew in _SEALED.items():
+    for table in _SEALED:
         place: tuple[object, ...] | None = ()
         while place is not None:
-            step = partial(_step, table=table, anew=anew, keys=keys, to=to, place=place)
-            looked, wrote, place = transact(engine, step)
+            looked, wrote, place = transact(engine, partial(step, table=table, keys=keys, to=to, place=place))
             changed += wrote
             through += looked
             if looked:
@@ -53,15 +52,11 @@ def run(engine: Engine, keys: Keys, to: Keys, now: float, told: Callable[[int, i
     return changed
 
 
-def _step(
-    connection: Connection,
-    table: Table,
-    anew: Callable[[Any, Keys, Keys], dict[str, object]],
-    keys: Keys,
-    to: Keys,
-    place: tuple[object, ...],
+def step(
+    connection: Connection, table: Table, keys: Keys, to: Keys, place: tuple[object, ...]
 ) -> tuple[int, int, tuple[object, ...] | None]:
-    """The rows behind `place`, a few: how many, how many of them were written, and the last one's place, if any."""
+    """Seal a few rows, those behind `place`, in a transaction: how many were looked at, how many of them written, and
+    the place of the last one, if any."""
     key = list(table.primary_key)
     few = select(table).order_by(*key).limit(BATCH)
     if place:
@@ -72,7 +67,7 @@ def _step(
     found = connection.execute(few.with_for_update()).all()
     wrote = 0
     for row in found:
-        values = anew(row, keys, to)
+        values = _SEALED[table](row, keys, to)
         if values:
             _write(connection, table, row, values)
             wrote += 1
