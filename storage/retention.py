@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, FromClause, Select, and_, bindparam, delete, func, select, update
@@ -31,6 +32,8 @@ GRACE = DAY
 """Seconds for which a page outlives the last conversation that held it."""
 CONVERSATIONS, PAGES = 16, 128
 """Of one step, at most."""
+AT_ONCE = 500
+"""Pages that one statement is about: of a conversation that is forgotten there may be more than it takes parameters."""
 
 _c, _h, _p = conversations.c, holds.c, pages.c
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
@@ -216,7 +219,10 @@ def _remove(
     by_tenant: dict[str, set[str]] = {}
     for tenant, id in candidates:
         by_tenant.setdefault(tenant, set()).add(id)
-    for tenant, ids in sorted(by_tenant.items()):
+    few = [
+        (tenant, set(some)) for tenant, ids in sorted(by_tenant.items()) for some in batched(sorted(ids), AT_ONCE)
+    ]
+    for tenant, ids in few:
         while ids:
             key = {"tenant": tenant, "ids": sorted(ids)}
             bases = connection.execute(_BASES, key).scalars()

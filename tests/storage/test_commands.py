@@ -16,14 +16,14 @@ import pytest
 import zstandard
 
 from addon import cli
-from storage import archive
+from storage import archive, engine
 from storage.crypt import Keys, key_id
 from storage.records import Booking, Outcome, Page, Splice, Stored
 from storage.rows import SUMS
 from storage.tiers import Hierarchy
 from tests.harness.postgres import PASSWORD
 
-from .make import batch, change, conversation, opened, page, rows, splice, stored, url
+from .make import ELSEWHERE, batch, change, conversation, opened, page, rows, splice, stored, url
 from .test_delta import version
 
 KEY = bytes(range(32))
@@ -162,6 +162,23 @@ def test_there_is_no_store(place: Path, run: Any) -> None:
         status, said = run(*command.split())
         assert (status, "there is no store at" in said) == (2, True)
     assert not stored(place)
+
+
+def test_no_password_is_shown(elsewhere: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = ELSEWHERE[elsewhere]
+    commands = ("gc", "forget --all --yes", "rekey", f"export {elsewhere / 'x'}")
+    # it may stand in either place; `run` looks for the right one
+    for bad in (good.replace("s3cret", "hush"), "postgresql://mitmmu@127.0.0.1:1/x?password=hush"):
+        monkeypatch.setitem(ELSEWHERE, elsewhere, bad)
+        for command in commands:
+            status, said = run(*command.split())
+            assert (status, "cannot be opened" in said, "hush" in said) == (2, True, False), said
+    monkeypatch.setitem(ELSEWHERE, elsewhere, good)
+    fill(elsewhere)
+    status, said = run("forget", "--all")
+    assert (status, "Everything in postgresql" in said) == (2, True)
+    assert ids(elsewhere) == ["c0", "c1", "c2"]
+    assert engine.shown(engine.parse("postgresql://u:hush@h/d?password=hush")) == "postgresql+psycopg://u:***@h/d"
 
 
 @pytest.mark.parametrize("command", ["gc", "forget", "rekey", "export", "import"])
@@ -315,7 +332,7 @@ async def test_a_proxy_goes_on_while_a_store_is_encrypted(place: Path) -> None:
     keys = Keys([KEY])
     await _fill(place, Keys())
     store = await Hierarchy.open(url(place), keys=keys)
-    from storage import engine, rekey
+    from storage import rekey
     from storage.crypt import OPTION
 
     writer = engine.erasing(engine.parse(url(place)), 10).execution_options(**{OPTION: keys})

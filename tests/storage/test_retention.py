@@ -166,6 +166,19 @@ async def test_what_leans_on_a_forgotten_page_is_stored_in_full(place: Path, key
         assert await store.page("t", version(1).id) == version(1).text
 
 
+async def test_a_conversation_of_many_pages_is_forgotten_a_few_at_a_time(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "AT_ONCE", 2)
+    async with opened(place) as store:
+        await put(store, "secret", *(version(n) for n in range(4)), *(page(b"%d" % n) for n in range(5)))
+        await put(store, "other", version(4), page(b"3"))
+    assert forget(place, "secret").pages == 8
+    assert kept(place) == {version(4).id, page(b"3").id}
+    async with opened(place) as store:
+        assert await store.page("t", version(4).id) == version(4).text
+
+
 async def test_what_is_forgotten_is_nowhere_on_the_disk(place: Path) -> None:
     text = b"swallows " * 200
     async with opened(place) as store:
