@@ -91,6 +91,7 @@ class Hierarchy:
         """
         record = batch.conversation
         known = self._cache.known(keys(record.tenant, record.head, record.session))
+        goings = self._goings
         try:
             outcome, change = await self._cold.commit(batch, known, timeout)
         except asyncio.CancelledError:
@@ -102,7 +103,8 @@ class Hierarchy:
             return outcome
         self._cache.wrote(batch, change)
         self._news.tell(touched(change))
-        await self._warm.put(record.tenant, {page.id: page.text for page in batch.pages})
+        if goings == self._goings:
+            await self._warm.put(record.tenant, {page.id: page.text for page in batch.pages})
         return outcome
 
     async def page(self, tenant: str, id: str) -> bytes | None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from storage import pages, rekey, retention, rows
+from storage import archive, engine, pages, rekey, retention, rows
 from storage import schema as tables
 from storage.crypt import NONE, Keys
-from storage.records import Batch, Page
+from storage.records import Batch, Outcome, Page
 from storage.retention import DAY, GRACE, Swept
 
-from .make import ELSEWHERE, batch, change, conversation, opened, page, splice
+from .make import ELSEWHERE, batch, change, conversation, opened, page, splice, url
 from .make import rows as stored
 from .test_delta import version
 from .test_retention import NOW, kept, put, sweep, writer
@@ -177,3 +178,34 @@ async def test_who_seals_anew_and_who_writes_take_turns(place: Path) -> None:
     looked = meet(place, both, seal, lambda connection: go_on(connection, "a"))
     assert looked == (2, 2, ("b",))
     assert stored(place, "SELECT requests FROM conversations") == [(2,), (2,)]
+
+
+async def test_what_is_stored_while_a_file_is_taken_in_comes_after_it(place: Path, tmp_path: Path) -> None:
+    async with opened(place) as store:
+        await put(store, "c", page(b"first"))
+    with (tmp_path / "all").open("wb") as out:
+        reader = engine.reader(engine.parse(url(place)))
+        archive.write(reader, out, NOW, lambda _: None)
+        reader.dispose()
+    sweep(place, NOW + 100 * DAY)
+    sweep(place, NOW + 102 * DAY, 0)
+    assert kept(place) == set()
+    own = writer(place)
+    async with opened(place) as store:
+
+        def told(number: int) -> None:
+            # a page, and nothing else yet: whoever writes now waits
+            if number == 2:
+                again = batch(conversation("new", head="n", session=""), pages=[page(b"first")])
+                committing.append(asyncio.run_coroutine_threadsafe(store.commit(again, 20), loop))
+                time.sleep(0.6)
+                assert not committing[0].done()
+
+        committing: list[Future[Outcome]] = []
+        loop = asyncio.get_running_loop()
+        new = await asyncio.to_thread(archive.read, own, tmp_path / "all", NOW, told)
+        assert (new["page"], new["conversation"]) == (1, 1)
+        assert await asyncio.wrap_future(committing[0]) is Outcome.STORED
+    own.dispose()
+    assert sorted(stored(place, "SELECT id FROM conversations")) == [("c",), ("new",)]
+    assert kept(place) == {page(b"first").id}
