@@ -219,9 +219,7 @@ def _remove(
     by_tenant: dict[str, set[str]] = {}
     for tenant, id in candidates:
         by_tenant.setdefault(tenant, set()).add(id)
-    few = [
-        (tenant, set(some)) for tenant, ids in sorted(by_tenant.items()) for some in batched(sorted(ids), AT_ONCE)
-    ]
+    few = [(tenant, set(some)) for tenant, ids in sorted(by_tenant.items()) for some in batched(sorted(ids), AT_ONCE)]
     for tenant, ids in few:
         while ids:
             key = {"tenant": tenant, "ids": sorted(ids)}
