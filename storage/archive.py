@@ -31,7 +31,7 @@ from sqlalchemy import Connection, Engine, Table, select, tuple_
 from . import pages as shelf
 from . import rows, sealing
 from .crypt import Keys, keys_of
-from .engine import insert_or_ignore, snapshot
+from .engine import hold_off, insert_or_ignore, snapshot, transact
 from .records import Page
 from .schema import conversations, facts, holds, ledger, pages, splices, tallies
 
@@ -207,9 +207,10 @@ def _page(page: Mapping[str, Any]) -> Page:
 
 def read(writer: Engine, path: Path, now: float, told: Callable[[int], None]) -> dict[str, int]:
     """Take in a file that was checked, in one transaction. How many records of each sort were new."""
-    new: dict[str, int] = {}
-    with writer.begin() as connection:
-        keys = keys_of(connection)
+
+    def run(connection: Connection) -> dict[str, int]:
+        hold_off(connection)
+        keys, new = keys_of(connection), dict[str, int]()
         for number, line in enumerate(lines(path), 1):
             record = json.loads(line)
             name = next(iter(record))
@@ -217,7 +218,9 @@ def read(writer: Engine, path: Path, now: float, told: Callable[[int], None]) ->
                 continue
             new[name] = new.get(name, 0) + _add(connection, keys, name, record, now)
             told(number)
-    return new
+        return new
+
+    return transact(writer, run)
 
 
 def _add(connection: Connection, keys: Keys, name: str, record: Mapping[str, Any], now: float) -> int:

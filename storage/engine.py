@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Table
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from . import postgres, sqlite
+
+# seconds
+_PATIENCE = 10.0
+_PAUSE = 0.1
 
 
 class Database(Protocol):
@@ -37,6 +42,13 @@ class Database(Protocol):
     def lock(self, connection: Connection, names: Iterable[str]) -> None:
         """Hold off whoever else locks one of these names, to the end of the transaction. The first step of it, and
         the only one of its kind: names are taken in one order, so that no two wait for each other."""
+
+    def hold_off(self, connection: Connection) -> None:
+        """Hold off whoever else would write conversations or pages, to the end of the transaction. Its first step, for
+        one that is about more names than `lock` takes."""
+
+    def empty(self, connection: Connection, tables: Sequence[str]) -> None:
+        """Delete all rows of these tables, and of what hangs on them, inside a transaction."""
 
     def tidy(self, connection: Connection) -> None:
         """What is better done while nobody waits, outside a transaction."""
@@ -84,6 +96,11 @@ def parse(url: str) -> URL:
     return database.checked(parsed)
 
 
+def shown(url: URL) -> str:
+    """A URL for people: without the password, which may stand behind the `?` as well."""
+    return url.set(query={}).render_as_string()
+
+
 def _of(url: URL) -> Database:
     return DATABASES[url.get_backend_name()]
 
@@ -116,6 +133,14 @@ def lock(connection: Connection, names: Iterable[str]) -> None:
     _behind(connection).lock(connection, names)
 
 
+def hold_off(connection: Connection) -> None:
+    _behind(connection).hold_off(connection)
+
+
+def empty(connection: Connection, tables: Sequence[str]) -> None:
+    _behind(connection).empty(connection, tables)
+
+
 def tidy(connection: Connection) -> None:
     _behind(connection).tidy(connection)
 
@@ -146,6 +171,19 @@ def empty_journal(engine: Engine) -> None:
 
 def busy(error: Exception) -> bool:
     return sqlite.busy(error) or postgres.busy(error)
+
+
+def transact[T](engine: Engine, run: Callable[[Connection], T]) -> T:
+    """What `run` returns, in a transaction of its own; done again for some seconds where others are in the way."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with engine.begin() as connection:
+                return run(connection)
+        except DBAPIError as error:
+            if not busy(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE)
 
 
 # spelt by SQLAlchemy's dialect of Postgres; SQLite has taken the clause over as it is

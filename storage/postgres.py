@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -148,6 +148,16 @@ def alone(connection: Connection) -> None:
 
 def lock(connection: Connection, names: Iterable[str]) -> None:
     connection.execute(_LOCK, {"keys": sorted({_key(name) for name in names})})
+
+
+def hold_off(connection: Connection) -> None:
+    # locks of tables, for the server has room for some thousand advisory ones; who reads does not wait
+    connection.exec_driver_sql("LOCK TABLE conversations, holds, splices, pages IN EXCLUSIVE MODE")
+
+
+def empty(connection: Connection, tables: Sequence[str]) -> None:
+    # nothing of what was in them is left in their files, and it takes no longer for many rows
+    connection.exec_driver_sql(f"TRUNCATE {', '.join(tables)} CASCADE")
 
 
 def _key(name: str) -> int:

@@ -8,6 +8,7 @@ may read and write meanwhile, if they have all the keys and seal with the same o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, bindparam, func, select, tuple_, update
@@ -15,8 +16,12 @@ from sqlalchemy import Connection, Engine, Table, bindparam, func, select, tuple
 from . import pages as shelf
 from . import rows, sealing, search
 from .crypt import SEALED, Keys, sealed_by
+from .engine import transact
 from .records import Page
 from .schema import conversations, pages, splices
+
+_c = conversations.c
+_NAMES = select(_c.id, _c.tenant, _c.head, _c.session)
 
 BATCH = 64
 """Rows in a transaction."""
@@ -32,28 +37,41 @@ def run(engine: Engine, keys: Keys, to: Keys, now: float, told: Callable[[int, i
             sealing.note(connection, to.first, now)
         counts = [connection.execute(select(func.count()).select_from(each)).scalar_one() for each in _SEALED]
     total, through, changed = sum(counts), 0, 0
-    for table, anew in _SEALED.items():
-        key = list(table.primary_key)
-        place: tuple[object, ...] | None = None
-        statement = select(table).order_by(*key).limit(BATCH).with_for_update()
-        while True:
-            with engine.begin() as connection:
-                found = connection.execute(statement if place is None else statement.where(tuple_(*key) > place)).all()
-                for row in found:
-                    values = anew(row, keys, to)
-                    if values:
-                        _write(connection, table, row, values)
-                        changed += 1
-            if not found:
-                break
-            place = tuple(getattr(found[-1], column.name) for column in key)
-            through += len(found)
-            told(through, max(total, through))
+    for table in _SEALED:
+        place: tuple[object, ...] | None = ()
+        while place is not None:
+            looked, wrote, place = transact(engine, partial(step, table=table, keys=keys, to=to, place=place))
+            changed += wrote
+            through += looked
+            if looked:
+                told(through, max(total, through))
     with engine.begin() as connection:
         sealing.strike(connection, to.first)
         # it holds words, and knows pages by numbers that rewriting the file may change
         search.clear(connection)
     return changed
+
+
+def step(
+    connection: Connection, table: Table, keys: Keys, to: Keys, place: tuple[object, ...]
+) -> tuple[int, int, tuple[object, ...] | None]:
+    """Seal a few rows, those behind `place`, in a transaction: how many were looked at, how many of them written, and
+    the place of the last one, if any."""
+    key = list(table.primary_key)
+    few = select(table).order_by(*key).limit(BATCH)
+    if place:
+        few = few.where(tuple_(*key) > place)
+    if table is not pages:
+        concerned = few.with_only_columns(_CONVERSATION[table]).subquery()
+        rows.lock(connection, connection.execute(_NAMES.where(_c.id.in_(select(concerned.c[0])))).all())
+    found = connection.execute(few.with_for_update()).all()
+    wrote = 0
+    for row in found:
+        values = _SEALED[table](row, keys, to)
+        if values:
+            _write(connection, table, row, values)
+            wrote += 1
+    return len(found), wrote, tuple(getattr(found[-1], column.name) for column in key) if found else None
 
 
 def _write(connection: Connection, table: Table, row: Any, values: dict[str, object]) -> None:
@@ -88,6 +106,8 @@ def _text(column: str, of: Callable[[Any], bytes]) -> Callable[[Any, Keys, Keys]
     return anew
 
 
+# whose row it is: what writers lock the names of
+_CONVERSATION = {conversations: _c.id, splices: splices.c.conversation}
 _SEALED: dict[Table, Callable[[Any, Keys, Keys], dict[str, object]]] = {
     pages: _page,
     conversations: _text("state", lambda row: rows.of_state(row.id)),

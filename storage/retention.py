@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, FromClause, Select, and_, bindparam, delete, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from . import engine, rows, search
 from . import pages as shelf
-from . import rows, search
+from .cache import Key
+from .cache import keys as keys_under
 from .crypt import keys_of
 from .schema import conversations, facts, holds, ledger, pages, splices, tallies
 
@@ -29,6 +32,8 @@ GRACE = DAY
 """Seconds for which a page outlives the last conversation that held it."""
 CONVERSATIONS, PAGES = 16, 128
 """Of one step, at most."""
+AT_ONCE = 500
+"""Pages that one statement is about: of a conversation that is forgotten there may be more than it takes parameters."""
 
 _c, _h, _p = conversations.c, holds.c, pages.c
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
@@ -56,6 +61,8 @@ _DROP_ENDED = delete(holds).where(
     _h.holder == bindparam("b_holder"),
     _h.until > 0,
 )
+# the bases as well: all that a step locks, it locks in one order
+_BASES = select(_p.base).where(_p.tenant == _TENANT, _p.id.in_(_IDS), _p.base != "").distinct()
 _LOCK = select(_p.id).where(_p.tenant == _TENANT, _p.id.in_(_IDS)).order_by(_p.id).with_for_update()
 _delta = pages.alias("delta")
 _UNHELD = select(_p.id, _p.base, func.length(_p.data).label("bytes")).where(
@@ -89,6 +96,10 @@ class Swept:
     bytes: int = 0
     ids: list[str] = field(default_factory=list)
     """Of the conversations."""
+    keys: set[Key] = field(default_factory=set)
+    """What the conversations were found under."""
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    """The pages, by tenant and id."""
     more: bool = False
     """Whether a step was full, so that another may find something."""
 
@@ -97,6 +108,8 @@ class Swept:
         self.pages += other.pages
         self.bytes += other.bytes
         self.ids += other.ids
+        self.keys |= other.keys
+        self.gone += other.gone
 
 
 def before(now: float, days: float) -> float:
@@ -108,15 +121,16 @@ def step(connection: Connection, now: float, days: float) -> Swept:
     """One step inside a transaction that has the write lock: some conversations, some pages. `days` 0: for ever."""
     gone = before(now, days)
     found = _ids(connection.execute(_EXPIRED, {"before": gone, "limit": CONVERSATIONS})) if days else []
+    keys: set[Key] = set()
     if found:
-        rows.lock(connection, connection.execute(_NAMES, {"ids": found}).all())
+        keys = _locked(connection, found)
         found = _ids(connection.execute(_STILL, {"ids": found, "before": gone}))
         connection.execute(_LET_GO, {"ids": found, "now": now})
         _drop(connection, found)
     ended = connection.execute(_ENDED, {"before": now - GRACE, "limit": PAGES}).all()
-    swept = Swept(len(found), ids=found)
+    swept = Swept(len(found), ids=found, keys=keys if found else set())
     if ended:
-        those = [{"b_tenant": tenant, "b_page": page, "b_holder": holder} for tenant, page, holder in ended]
+        those = [{"b_tenant": row.tenant, "b_page": row.page, "b_holder": row.holder} for row in sorted(ended)]
         connection.execute(_DROP_ENDED, those)
         _remove(connection, ((row.tenant, row.page) for row in ended), swept)
     swept.more = len(found) == CONVERSATIONS or len(ended) == PAGES
@@ -153,8 +167,7 @@ def forget(connection: Connection, ids: Sequence[str]) -> Swept:
     such a page is stored in full from now on. A request that was planned from one of the conversations finds it gone
     when it commits, and is planned again.
     """
-    swept = Swept(len(ids), ids=list(ids))
-    rows.lock(connection, connection.execute(_NAMES, {"ids": list(ids)}).all())
+    swept = Swept(len(ids), ids=list(ids), keys=_locked(connection, ids))
     held = connection.execute(_HELD, {"ids": list(ids)}).all()
     connection.execute(_DROP_HOLDS, {"ids": list(ids)})
     connection.execute(_DROP_LEDGER, {"ids": list(ids)})
@@ -171,13 +184,22 @@ def forget_project(connection: Connection, project: str) -> None:
 
 
 def forget_all(connection: Connection) -> Swept:
-    """Empty the store."""
+    """Empty the store, inside a transaction that nothing was read in before."""
+    engine.hold_off(connection)
     count = connection.execute(select(func.count()).select_from(conversations)).scalar_one()
     row = connection.execute(select(func.count(), func.coalesce(func.sum(func.length(_p.data)), 0))).one()
+    gone = [(each.tenant, each.id) for each in connection.execute(select(_p.tenant, _p.id))]
     search.clear(connection)
-    for table in (holds, splices, conversations, pages, ledger, tallies, facts):
-        connection.execute(delete(table))
-    return Swept(int(count), int(row[0]), int(row[1]))
+    tables = (conversations, holds, splices, pages, ledger, tallies, facts)
+    engine.empty(connection, [table.name for table in tables])
+    return Swept(int(count), int(row[0]), int(row[1]), gone=gone)
+
+
+def _locked(connection: Connection, ids: Sequence[str]) -> set[Key]:
+    """Lock conversations; what they are found under."""
+    names = connection.execute(_NAMES, {"ids": list(ids)}).all()
+    rows.lock(connection, names)
+    return {key for row in names for key in keys_under(row.tenant, row.head, row.session)}
 
 
 def _ids(found: Any) -> list[str]:
@@ -197,10 +219,12 @@ def _remove(
     by_tenant: dict[str, set[str]] = {}
     for tenant, id in candidates:
         by_tenant.setdefault(tenant, set()).add(id)
-    for tenant, ids in sorted(by_tenant.items()):
+    few = [(tenant, set(some)) for tenant, ids in sorted(by_tenant.items()) for some in batched(sorted(ids), AT_ONCE)]
+    for tenant, ids in few:
         while ids:
             key = {"tenant": tenant, "ids": sorted(ids)}
-            connection.execute(_LOCK, key).all()
+            bases = connection.execute(_BASES, key).scalars()
+            connection.execute(_LOCK, {"tenant": tenant, "ids": sorted(ids.union(bases))}).all()
             if unravel:
                 _unravel(connection, tenant, [row.id for row in connection.execute(_UNHELD, key)])
             free = connection.execute(_FREE, key).all()
@@ -209,6 +233,7 @@ def _remove(
             key = {"tenant": tenant, "ids": [row.id for row in free]}
             search.forget(connection, tenant, key["ids"])
             connection.execute(_DROP_PAGES, key)
+            swept.gone += [(tenant, row.id) for row in free]
             swept.pages += len(free)
             swept.bytes += sum(row.bytes for row in free)
             ids = {row.base for row in free} - {""}

@@ -29,7 +29,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, inspect, text
 
-from . import pages
+from . import engine, pages
 from .crypt import NONE
 from .errors import PageDamaged, StoreError
 from .records import Hit
@@ -165,7 +165,7 @@ def clear(connection: Connection) -> None:
     if _kept_by_hand(connection):
         connection.execute(text("INSERT INTO pages_text (pages_text) VALUES ('delete-all')"))
     elif inspect(connection).has_table("pages_text"):
-        connection.execute(text("DELETE FROM pages_text"))
+        engine.empty(connection, ["pages_text"])
 
 
 def merge(connection: Connection) -> None:

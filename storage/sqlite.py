@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,15 @@ def alone(_: Connection) -> None:
 
 def lock(_: Connection, names: Iterable[str]) -> None:
     """Nothing to do, as above."""
+
+
+def hold_off(_: Connection) -> None:
+    """Nothing to do, as above."""
+
+
+def empty(connection: Connection, tables: Sequence[str]) -> None:
+    for table in tables:
+        connection.exec_driver_sql(f"DELETE FROM {table}")
 
 
 def tidy(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from .records import JSON, Batch, Booking, Hit, Outcome, Page, Report, Stored
 from .rows import BY
 from .search import LIMIT, MOST
 from .tallies import Snapshots, fit
-from .warm import Process, Warm
+from .warm import Gone, Process, Warm
 
 MIB = 1024 * 1024
 _CACHE_BYTES = 32 * MIB
@@ -38,7 +38,9 @@ class Hierarchy:
         self._cache = Cache(_CACHE_BYTES)
         self._snapshots = Snapshots()
         self._outcomes = dict.fromkeys(Outcome, 0)
-        self._news.hear(self._cache.forget, self._cache.clear)
+        # raised when pages go, so that none is kept that was read before
+        self._goings = 0
+        self._news.hear(self._cache.forget, self._cache.clear, self._gone)
 
     @classmethod
     async def open(
@@ -89,6 +91,7 @@ class Hierarchy:
         """
         record = batch.conversation
         known = self._cache.known(keys(record.tenant, record.head, record.session))
+        goings = self._goings
         try:
             outcome, change = await self._cold.commit(batch, known, timeout)
         except asyncio.CancelledError:
@@ -100,15 +103,17 @@ class Hierarchy:
             return outcome
         self._cache.wrote(batch, change)
         self._news.tell(touched(change))
-        await self._warm.put(record.tenant, {page.id: page.text for page in batch.pages})
+        if goings == self._goings:
+            await self._warm.put(record.tenant, {page.id: page.text for page in batch.pages})
         return outcome
 
     async def page(self, tenant: str, id: str) -> bytes | None:
         """A page's exact bytes; None when this tenant has no such page."""
         text = await self._warm.get(tenant, id)
         if text is None:
+            goings = self._goings
             text = await self._cold.page(tenant, id)
-            if text is not None:
+            if text is not None and goings == self._goings:
                 await self._warm.put(tenant, {id: text})
         return text
 
@@ -186,7 +191,19 @@ class Hierarchy:
         expires) and give room back to the disk. Whether there is more to do; StoreError where others keep the lock."""
         swept = await self._cold.tidy(days)
         self._cache.gone(swept.ids)
+        if swept.keys or swept.gone:
+            gone = frozenset(swept.gone)
+            self._goings += 1
+            self._news.tell(frozenset(swept.keys), gone)
+            await self._warm.delete(gone)
         return swept.more
+
+    def _gone(self, gone: Gone) -> None:
+        """Another process has deleted pages."""
+        self._goings += 1
+        self._warm.forget(gone)
+        if gone is None:
+            self._cache.clear()
 
     def stats(self) -> dict[str, int | float]:
         return {

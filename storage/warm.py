@@ -7,6 +7,9 @@ from typing import Protocol
 
 from .greedydual import GreedyDual
 
+type Gone = frozenset[tuple[str, str]] | None
+"""Pages that were deleted, by tenant and id; None for all of them."""
+
 
 class Warm(Protocol):
     """A bounded place for pages. Losing one is never an error: the cold tier has them all. Nothing here raises."""
@@ -15,6 +18,12 @@ class Warm(Protocol):
 
     async def put(self, tenant: str, pages: Mapping[str, bytes]) -> None:
         """Keep pages of one tenant, texts by id, as far as they fit."""
+
+    def forget(self, gone: Gone) -> None:
+        """Keep these no longer in the process."""
+
+    async def delete(self, gone: Gone) -> bool:
+        """Keep these no longer anywhere that `get` would find them. Whether it is certain that they are not there."""
 
     def stats(self) -> dict[str, int]: ...
 
@@ -66,6 +75,15 @@ class Process:
         while self._bytes > self._budget:
             self._remove(self._order.evict())
             self._aged += 1
+
+    def forget(self, gone: Gone) -> None:
+        for key in list(self._pages) if gone is None else gone & self._pages.keys():
+            self._order.drop(key)
+            self._remove(key)
+
+    async def delete(self, gone: Gone) -> bool:
+        self.forget(gone)
+        return True
 
     def _remove(self, key: tuple[str, str]) -> None:
         self._bytes -= len(self._pages.pop(key)) + self.OVERHEAD

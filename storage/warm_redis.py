@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from .codec import pack, unpack
 from .crypt import NONE, Keys, about
 from .errors import KeyMissing, PageDamaged
 from .redis_link import Away, Client, Link
-from .warm import Process
+from .warm import Gone, Process
 
 DAY = 86_400
 HALF_LIFE = 3 * DAY
@@ -37,6 +37,7 @@ LARGEST = 1024 * 1024
 """Packed bytes of a page; a larger one would not go through within the budget, and would count as a failure."""
 
 _MOST_WAITING = 4096
+_UNLINKED = 256
 _GOODBYE = 1.0
 _USES_STAY = 7 * DAY
 _PLAIN, _SEALED = 1, 2
@@ -118,6 +119,29 @@ class Shared:
         if fitting:
             with suppress(Away):
                 await self._link.call(send)
+
+    def forget(self, gone: Gone) -> None:
+        self._front.forget(gone)
+        waiting = self._waiting
+        self._waiting = {} if gone is None else {key: n for key, n in waiting.items() if key not in gone}
+
+    async def delete(self, gone: Gone) -> bool:
+        """Of those in Redis only what is named; `None` is for the process."""
+        self.forget(gone)
+        keys = [f"{self._key(tenant, id)}:{what}" for tenant, id in sorted(gone or ()) for what in ("page", "use")]
+
+        async def send(client: Client, some: Sequence[str]) -> None:
+            line = client.pipeline(transaction=False)
+            for key in some:
+                line.execute_command("UNLINK", key)
+            await line.execute()
+
+        try:
+            for start in range(0, len(keys), _UNLINKED):
+                await self._link.call(partial(send, some=keys[start : start + _UNLINKED]))
+        except Away:
+            return False
+        return gone is not None
 
     def stats(self) -> dict[str, int]:
         own = {"redis_hits": self._hits, "redis_misses": self._misses, "redis_damaged": self._damaged}

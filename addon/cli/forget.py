@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,12 @@ mitmmu forget: deletes what is kept, at once and for good.
   --conversation ID   one conversation (its id: http://mitmmu.local/api/ledger?by=conversation)
   --all               everything in the store, also where its key is lost
   --yes               do not ask
-{stores.WHICH}
+{stores.WHICH}{stores.REDIS}
 Deleted are the conversations, every page that no other conversation needs, their rows of the ledger (what they cost is
 forgotten with them), and with a project what was learned of its tools. What is deleted is overwritten in the database's
-file and its journal. A running proxy may hold pages in memory (or in Redis) until it is restarted. An agent that goes
-on with such a conversation begins a new one, as far as mitmmu is concerned: its transcript goes out as it is.
+file and its journal. A running proxy may hold pages in memory (or in Redis) until it is restarted, unless it uses the
+Redis that --redis names. An agent that goes on with such a conversation begins a new one, as far as mitmmu is
+concerned: its transcript goes out as it is.
 """
 _BATCH = 8
 
@@ -40,18 +42,19 @@ def main(given: Sequence[str]) -> None:
     what.add_argument("--project", metavar="PATH")
     what.add_argument("--conversation", metavar="ID")
     what.add_argument("--all", action="store_true")
+    asked.add_argument("--redis", default="")
     asked.add_argument("--yes", action="store_true")
     options = asked.parse_args(given)
     if not options.all and not (options.project or options.conversation):
         asked.error("name a project or a conversation")
 
-    from storage import retention, search
+    from storage import engine, retention, search
 
     with stores.opened(asked, options, blind=options.all) as store:
         if options.all:
-            _confirm(asked, options.yes, f"Everything in {store.url.render_as_string()} will be deleted.")
-            with store.engine.begin() as connection:
-                swept = retention.forget_all(connection)
+            _confirm(asked, options.yes, f"Everything in {engine.shown(store.url)} will be deleted.")
+            swept = engine.transact(store.engine, retention.forget_all)
+            store.gone(swept, all=True)
         else:
             project, ids = options.project or "", list[str]()
             with store.engine.connect() as connection:
@@ -69,15 +72,15 @@ def main(given: Sequence[str]) -> None:
             swept, progress = retention.Swept(), stores.Said("mitmmu forget")
             for start in range(0, len(ids), _BATCH):
                 began = time.monotonic()
-                with store.engine.begin() as connection:
-                    swept.add(retention.forget(connection, ids[start : start + _BATCH]))
+                found = engine.transact(store.engine, partial(retention.forget, ids=ids[start : start + _BATCH]))
+                store.gone(found)
+                swept.add(found)
                 progress.say(f"{start + _BATCH} of {counted(len(ids), 'conversation')}")
                 time.sleep(time.monotonic() - began)
             progress.end()
-            with store.engine.begin() as connection:
-                if project:
-                    retention.forget_project(connection, project)
-                search.merge(connection)
+            if project:
+                engine.transact(store.engine, partial(retention.forget_project, project=project))
+            engine.transact(store.engine, search.merge)
         store.shrink()
     print(
         f"{counted(swept.conversations, 'conversation')} and {counted(swept.pages, 'page')} "

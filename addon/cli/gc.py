@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from addon.cli import stores
 from addon.cli.stores import counted, megabytes
@@ -14,7 +15,7 @@ does the same by itself, little by little; both may run at once.
 
   --dry-run         say what would go, and delete nothing
   --keep-days N     the proxy's mmu_keep_days (90); 0 keeps every conversation
-{stores.WHICH}
+{stores.WHICH}{stores.REDIS}
 A page goes a day after the last conversation that needs it. Sums of what was billed (the ledger) stay.
 """
 
@@ -25,13 +26,14 @@ def main(given: Sequence[str]) -> None:
         print(USAGE, end="")
         return
     asked = stores.parser("gc")
+    asked.add_argument("--redis", default="")
     asked.add_argument("--dry-run", action="store_true")
     asked.add_argument("--keep-days", type=float, default=90.0)
     options = asked.parse_args(given)
     if not 0 <= options.keep_days < 1e6:
         asked.error("--keep-days takes a number of days, or 0 to keep every conversation")
 
-    from storage import retention
+    from storage import engine, retention
 
     with stores.opened(asked, options) as store:
         if options.dry_run:
@@ -46,8 +48,9 @@ def main(given: Sequence[str]) -> None:
         progress = stores.Said("mitmmu gc")
         while swept.more:
             began = time.monotonic()
-            with store.engine.begin() as connection:
-                found = retention.step(connection, time.time(), options.keep_days)
+            step = partial(retention.step, now=time.time(), days=options.keep_days)
+            found = engine.transact(store.engine, step)
+            store.gone(found)
             swept.add(found)
             swept.more = found.more
             progress.say(f"{counted(swept.conversations, 'conversation')}, {counted(swept.pages, 'page')}")

@@ -20,12 +20,21 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from storage.crypt import Keys
+    from storage.on_redis import Herald
+    from storage.retention import Swept
 
 WHICH = """\
   --home FOLDER     the proxy's mmu_home, where it has one
   --store URL       the proxy's mmu_store, where it has one
   --key-file FILE   the proxy's mmu_key_file, where it has one; MITMMU_KEY counts as well
 """
+REDIS = """\
+  --redis URL       the proxies' mmu_redis, where they have one: what is deleted leaves it as well, and their memory
+"""
+_UNCERTAIN = (
+    "Redis could not be reached, or refused some of it: what was deleted may stay there until mmu_redis_ttl is over, "
+    "and in the memory of proxies until they end"
+)
 _WAIT_SECONDS = 30.0
 
 
@@ -36,6 +45,13 @@ class Store:
     url: URL
     engine: Engine
     keys: Keys
+    herald: Herald | None = None
+    """Where a Redis was named."""
+
+    def gone(self, swept: Swept, *, all: bool = False) -> None:
+        """What was deleted leaves the Redis and the proxies' memory as well, as far as they can be reached."""
+        if self.herald is not None and (swept.keys or swept.gone or all):
+            self.herald.tell(frozenset(swept.keys), frozenset(swept.gone), all=all)
 
     def size(self) -> int:
         """Bytes on the disk."""
@@ -90,28 +106,62 @@ def opened(
             Cold.open(url, time.time, keys).close(1)
     except (ValueError, StoreError) as error:
         asked.error(str(error))
+    herald = _herald(asked, getattr(options, "redis", ""))
     erasing = engine.erasing(parsed, _WAIT_SECONDS).execution_options(**{OPTION: keys})
     try:
         if blind:
             schema.upgrade(erasing)
-        yield Store(parsed, erasing, keys)
+        yield Store(parsed, erasing, keys, herald)
     except (SQLAlchemyError, sqlite3.Error, StoreError, OSError) as error:
         asked.exit(1, f"{asked.prog}: {error}\n")
     except KeyboardInterrupt:
         asked.exit(130, f"\n{asked.prog}: interrupted; what is done stays done, and the same command goes on\n")
     finally:
         erasing.dispose()
+        if herald is not None:
+            herald.close()
+            if not herald.certain:
+                print(f"{asked.prog}: {_UNCERTAIN}", file=sys.stderr)
+
+
+def _herald(asked: argparse.ArgumentParser, url: str) -> Herald | None:
+    if not url:
+        return None
+    from storage import redis_url
+
+    try:
+        target = redis_url.parse(url)
+    except ValueError as error:
+        asked.error(f"--redis: {error}")
+    try:
+        from storage.on_redis import Herald
+    except ImportError:
+        asked.error("--redis needs the Python client of Redis: pip install 'redis>=5.2', or mitmmu[redis]")
+    return Herald(target)
 
 
 def there(url: str) -> None:
-    """StoreError for a store that nobody has made: an empty one in its place would look like a loss."""
-    from sqlalchemy.engine import make_url
+    """StoreError for a store that nobody has made: an empty one in its place would look like a loss. ValueError."""
+    from sqlalchemy.exc import SQLAlchemyError
 
+    from storage import engine, schema
     from storage.errors import StoreError
 
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        raise StoreError(f"there is no store at {parsed.database}; start the proxy, or name its folder with --home")
+    parsed = engine.parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not Path(parsed.database or "").exists():
+            raise StoreError(f"there is no store at {parsed.database}; start the proxy, or name its folder with --home")
+        return
+    reader = engine.reader(parsed)
+    try:
+        with reader.connect() as connection:
+            made = schema.revision(connection)
+    except SQLAlchemyError as error:
+        raise StoreError(f"the store cannot be opened: {error}") from error
+    finally:
+        reader.dispose()
+    if made is None:
+        raise StoreError(f"there is no store at {engine.shown(parsed)}; start the proxy, or name another database")
 
 
 class Said:

@@ -25,3 +25,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "postgres":
         request.getfixturevalue("elsewhere")
     return tmp_path
+
+
+@pytest.fixture
+def other(place: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A second folder whose store is on the same database as that of `place`."""
+    folder = place / "other"
+    if place in make.ELSEWHERE:
+        make.ELSEWHERE[folder] = request.getfixturevalue("server").empty()
+    yield folder
+    make.ELSEWHERE.pop(folder, None)

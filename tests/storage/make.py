@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -86,6 +87,33 @@ def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = connection.execute(statement).fetchall()
         connection.commit()
         return found
+
+
+def change(folder: Path, statement: str, *values: object) -> int:
+    """Run a statement past the store, in SQLite's spelling with a `?` for each of `values`; how many rows it met."""
+    if folder in ELSEWHERE:
+        statement = re.sub(r"x'([0-9a-f]*)'", r"'\\x\1'::bytea", statement).replace("AS BLOB", "AS BYTEA")
+        statement = statement.replace("?", "%s")
+    with closing(connected(folder)) as connection:
+        met = int(connection.execute(statement, values).rowcount)
+        connection.commit()
+        return met
+
+
+def on_disk(folder: Path) -> bytes:
+    """The files of a store; what all its tables hold where it has none of its own."""
+    if folder not in ELSEWHERE:
+        return b"".join(each.read_bytes() for each in sorted(file(folder).parent.iterdir()))
+    tables = rows(folder, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    values = (value for (table,) in tables for row in rows(folder, f"SELECT * FROM {table}") for value in row)
+    return b"\n".join(value if isinstance(value, bytes) else str(value).encode() for value in values)
+
+
+def stored(folder: Path) -> bool:
+    """Whether there is a store."""
+    if folder in ELSEWHERE:
+        return bool(rows(folder, "SELECT 1 FROM pg_tables WHERE schemaname = current_schema()"))
+    return file(folder).exists()
 
 
 def locked(folder: Path) -> Any:

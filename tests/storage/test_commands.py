@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import sqlite3
 import stat
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import zstandard
 
 from addon import cli
-from storage import archive
+from storage import archive, engine
 from storage.crypt import Keys, key_id
 from storage.records import Booking, Outcome, Page, Splice, Stored
 from storage.rows import SUMS
 from storage.tiers import Hierarchy
+from tests.harness.postgres import PASSWORD
 
-from .make import batch, conversation, file, opened, page, rows, splice, url
+from .make import ELSEWHERE, batch, change, conversation, opened, page, rows, splice, stored, url
 from .test_delta import version
 
 KEY = bytes(range(32))
@@ -47,6 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         except SystemExit as error:
             status = int(error.code or 0)
         said = capsys.readouterr()
+        assert not any(secret in said.out + said.err for secret in (PASSWORD, quote(PASSWORD, safe="")))
         return status, said.out + said.err
 
     return running
@@ -82,30 +83,30 @@ async def _all(folder: Path, keys: Keys = Keys()) -> tuple[list[tuple[Stored, ..
         return found, [await store.page("t", each.id) for each in wanted]
 
 
-def test_gc(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path)
+def test_gc(place: Path, run: Any) -> None:
+    fill(place)
     status, said = run("gc", "--dry-run")
     assert (status, "1 conversation would go" in said, "2 pages" in said) == (0, True, True)
-    assert ids(tmp_path) == ["c0", "c1", "c2"]
+    assert ids(place) == ["c0", "c1", "c2"]
     status, said = run("gc")
     assert (status, "1 conversation and 0 pages" in said, "2 pages more" in said) == (0, True, True)
-    assert ids(tmp_path) == ["c0", "c2"]
+    assert ids(place) == ["c0", "c2"]
     assert run("gc", "--keep-days", "0")[1].startswith("0 conversations and 0 pages")
     assert run("gc", "--keep-days", "-1")[0] == 2
 
 
-def test_forget_a_project(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path)
+def test_forget_a_project(place: Path, run: Any) -> None:
+    fill(place)
     status, said = run("forget", "--project", "/work/a")
     assert (status, "2 conversations of /work/a will be deleted" in said, "--yes" in said) == (2, True, True)
-    assert len(ids(tmp_path)) == 3
+    assert len(ids(place)) == 3
     status, said = run("forget", "--project", "/work/a", "--yes")
     # theirs, and of those in common none: the third leans on the first, and is stored in full
     assert (status, said) == (0, "2 conversations and 4 pages (0.0 MB) deleted.\n")
-    assert ids(tmp_path) == ["c2"]
-    assert ids(tmp_path, "ledger", "conversation") == ["c2"]
-    assert ids(tmp_path, "tallies", "DISTINCT scope") == ["claude/main", "claude/main /work/b"]
-    found, texts = asyncio.run(_all(tmp_path))
+    assert ids(place) == ["c2"]
+    assert ids(place, "ledger", "conversation") == ["c2"]
+    assert ids(place, "tallies", "DISTINCT scope") == ["claude/main", "claude/main /work/b"]
+    found, texts = asyncio.run(_all(place))
     assert [len(each) for each in found] == [0, 0, 1]
     assert texts == [b"of all", None, None, b"of c2", None, None, version(2).text, NOT_TEXT.text]
     assert run("forget", "--project", "/work/a", "--yes")[0] == 1
@@ -113,54 +114,71 @@ def test_forget_a_project(tmp_path: Path, run: Any) -> None:
 
 @pytest.mark.parametrize(("answer", "status", "left"), [("y\n", 0, 2), ("n\n", 1, 3), ("", 1, 3)])
 def test_forgetting_asks(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, answer: str, status: int, left: int
+    place: Path, run: Any, monkeypatch: pytest.MonkeyPatch, answer: str, status: int, left: int
 ) -> None:
-    fill(tmp_path)
+    fill(place)
     terminal = io.StringIO(answer)
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stdin", terminal)
     assert run("forget", "--conversation", "c1")[0] == status
-    assert len(ids(tmp_path)) == left
+    assert len(ids(place)) == left
 
 
-def test_forget_all_needs_no_key(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path, Keys([KEY]))
+def test_forget_all_needs_no_key(place: Path, run: Any) -> None:
+    fill(place, Keys([KEY]))
     status, said = run("gc")
     assert (status, key_id(KEY) in said) == (2, True)
     assert run("forget", "--conversation", "c1", "--yes")[0] == 2
     assert run("forget", "--all", "--yes") == (0, "3 conversations and 8 pages (0.0 MB) deleted.\n")
     for table in ("pages", "conversations", "splices", "holds", "ledger", "tallies", "facts"):
-        assert rows(tmp_path, f"SELECT count(*) FROM {table}") == [(0,)]
+        assert rows(place, f"SELECT count(*) FROM {table}") == [(0,)]
     # and then it is a store like any other
-    fill(tmp_path)
+    fill(place)
 
 
-def test_rekey(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path)
-    expected = asyncio.run(_all(tmp_path))
+def test_rekey(place: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(place)
+    expected = asyncio.run(_all(place))
     assert "no key is given" in run("rekey")[1]
-    path = tmp_path / "key"
+    path = place / "key"
     path.write_text(KEY.hex())
     path.chmod(0o600)
     status, said = run("rekey", "--key-file", str(path))
     assert (status, f"encrypted with key {key_id(KEY)}" in said) == (0, True)
-    assert asyncio.run(_all(tmp_path, Keys([KEY]))) == expected
+    assert asyncio.run(_all(place, Keys([KEY]))) == expected
     # 8 pages, 3 states, 3 texts
     assert "14 rows had" in said
-    assert rows(tmp_path, "SELECT DISTINCT base FROM pages ORDER BY 1") == [("",), (version(0).id,)]
+    assert rows(place, "SELECT DISTINCT base FROM pages ORDER BY 1") == [("",), (version(0).id,)]
     monkeypatch.setenv("MITMMU_KEY", KEY.hex())
     assert run("rekey", "--off")[0] == 0
-    assert asyncio.run(_all(tmp_path)) == expected
+    assert asyncio.run(_all(place)) == expected
     path.chmod(0o644)
     status, said = run("rekey", "--key-file", str(path))
     assert (status, "chmod 600" in said) == (2, True)
 
 
-def test_there_is_no_store(tmp_path: Path, run: Any) -> None:
-    for command in ("gc", "forget --all --yes", "rekey", f"export {tmp_path / 'x'}"):
+def test_there_is_no_store(place: Path, run: Any) -> None:
+    for command in ("gc", "forget --all --yes", "rekey", f"export {place / 'x'}"):
         status, said = run(*command.split())
         assert (status, "there is no store at" in said) == (2, True)
-    assert not file(tmp_path).exists()
+    assert not stored(place)
+
+
+def test_no_password_is_shown(elsewhere: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = ELSEWHERE[elsewhere]
+    commands = ("gc", "forget --all --yes", "rekey", f"export {elsewhere / 'x'}")
+    # it may stand in either place; `run` looks for the right one
+    for bad in (good.replace("s3cret", "hush"), "postgresql://mitmmu@127.0.0.1:1/x?password=hush"):
+        monkeypatch.setitem(ELSEWHERE, elsewhere, bad)
+        for command in commands:
+            status, said = run(*command.split())
+            assert (status, "cannot be opened" in said, "hush" in said) == (2, True, False), said
+    monkeypatch.setitem(ELSEWHERE, elsewhere, good)
+    fill(elsewhere)
+    status, said = run("forget", "--all")
+    assert (status, "Everything in postgresql" in said) == (2, True)
+    assert ids(elsewhere) == ["c0", "c1", "c2"]
+    assert engine.shown(engine.parse("postgresql://u:hush@h/d?password=hush")) == "postgresql+psycopg://u:***@h/d"
 
 
 @pytest.mark.parametrize("command", ["gc", "forget", "rekey", "export", "import"])
@@ -168,21 +186,51 @@ def test_help(run: Any, command: str) -> None:
     assert f"mitmmu {command}" in run(command, "--help")[1]
 
 
+COMPARED = {
+    "conversations": "id, tenant, head, session, project, client, requests, last_at, state, digests",
+    "splices": "*",
+    "pages": "tenant, id, size, kind, label, created_at",
+    "(SELECT tenant, page, holder FROM holds WHERE until = 0) AS live": "*",
+    "ledger": "*",
+    "tallies": "*",
+    "facts": "*",
+}
+
+
+def contents(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
+    return {name: sorted(rows(folder, f"SELECT {what} FROM {name}"), key=repr) for name, what in COMPARED.items()}
+
+
+def test_a_store_moves_to_the_other_database_and_back(elsewhere: Path, run: Any) -> None:
+    first, back = elsewhere / "first", elsewhere / "back"
+    fill(first)
+    expected, before = asyncio.run(_all(first)), contents(first)
+    assert all(before.values())
+    for n, (source, target) in enumerate(((first, elsewhere), (elsewhere, back))):
+        path = elsewhere / f"{n}.zst"
+        assert run("export", str(path), folder=source)[0] == 0
+        assert "8 pages and 3 conversations" in run("import", str(path), folder=target)[1]
+        assert asyncio.run(_all(target)) == expected
+        assert contents(target) == before
+
+
 def table(folder: Path, name: str) -> list[tuple[Any, ...]]:
     return sorted(rows(folder, f"SELECT * FROM {name}"), key=repr)
 
 
 @pytest.mark.parametrize("keys", [Keys(), Keys([KEY])])
-def test_what_is_exported_comes_back(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, keys: Keys) -> None:
+def test_what_is_exported_comes_back(
+    place: Path, other: Path, run: Any, monkeypatch: pytest.MonkeyPatch, keys: Keys
+) -> None:
     if keys:
         monkeypatch.setenv("MITMMU_KEY", KEY.hex())
-    fill(tmp_path, keys)
-    expected = asyncio.run(_all(tmp_path, keys))
-    path, other = tmp_path / "all.zst", tmp_path / "other"
+    fill(place, keys)
+    expected = asyncio.run(_all(place, keys))
+    path, third = place / "all.zst", place / "third"
     status, said = run("export", str(path))
     assert (status, "8 pages and 3 conversations written" in said) == (0, True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("all")] == ["all.zst"]
+    assert [each.name for each in place.iterdir() if each.name.startswith("all")] == ["all.zst"]
     assert run("export", str(path))[0] == 2
     monkeypatch.delenv("MITMMU_KEY", raising=False)
     assert run("import", str(path), folder=other) == (
@@ -190,34 +238,32 @@ def test_what_is_exported_comes_back(tmp_path: Path, run: Any, monkeypatch: pyte
     )  # fmt: skip
     assert asyncio.run(_all(other)) == expected
     for name in ("ledger", "tallies"):
-        assert table(other, name) == table(tmp_path, name)
+        assert table(other, name) == table(place, name)
     live = "(SELECT tenant, page, holder FROM holds WHERE until = 0) AS live"
-    assert table(other, live) == table(tmp_path, live)
+    assert table(other, live) == table(place, live)
     # again: nothing changes
     before = {name: table(other, name) for name in ("pages", "conversations", "splices", "holds", "ledger", "facts")}
     assert "0 pages and 0 conversations" in run("import", str(path), folder=other)[1]
     assert {name: table(other, name) for name in before} == before
     # into an encrypted one
     monkeypatch.setenv("MITMMU_KEY", KEY.hex())
-    assert run("import", str(path), folder=tmp_path / "third")[0] == 0
-    assert asyncio.run(_all(tmp_path / "third", Keys([KEY]))) == expected
+    assert run("import", str(path), folder=third)[0] == 0
+    assert asyncio.run(_all(third, Keys([KEY]))) == expected
 
 
-def test_a_page_that_nothing_holds_does_not_stay_for_being_imported(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path)
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        connection.execute("UPDATE holds SET until = 1e12 WHERE page = 'bytes'")
-        connection.commit()
-    run("export", str(tmp_path / "all.zst"))
-    run("import", str(tmp_path / "all.zst"), folder=tmp_path / "other")
-    [(holder, until)] = rows(tmp_path / "other", "SELECT holder, until FROM holds WHERE page = 'bytes'")
+def test_a_page_that_nothing_holds_does_not_stay_for_being_imported(place: Path, other: Path, run: Any) -> None:
+    fill(place)
+    change(place, "UPDATE holds SET until = 1e12 WHERE page = 'bytes'")
+    run("export", str(place / "all.zst"))
+    run("import", str(place / "all.zst"), folder=other)
+    [(holder, until)] = rows(other, "SELECT holder, until FROM holds WHERE page = 'bytes'")
     assert holder == ""
     assert abs(until - time.time()) < 60
 
 
-def repacked(path: Path, change: Any) -> Path:
+def repacked(path: Path, changed: Any) -> Path:
     lines = zstandard.ZstdDecompressor().stream_reader(path.open("rb")).read().splitlines(keepends=True)
-    lines = change(lines)
+    lines = changed(lines)
     made = path.with_name("changed")
     made.write_bytes(zstandard.ZstdCompressor().compress(b"".join(lines)))
     return made
@@ -236,25 +282,25 @@ CHANGES = {
 }
 
 
-def test_a_file_that_is_not_whole_is_refused_and_nothing_of_it_taken_in(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path)
-    path, other = tmp_path / "all.zst", tmp_path / "other"
+def test_a_file_that_is_not_whole_is_refused_and_nothing_of_it_taken_in(place: Path, other: Path, run: Any) -> None:
+    fill(place)
+    path = place / "all.zst"
     run("export", str(path))
-    for reason, change in CHANGES.items():
-        status, said = run("import", str(repacked(path, change)), folder=other)
+    for reason, changed in CHANGES.items():
+        status, said = run("import", str(repacked(path, changed)), folder=other)
         assert (status, reason in said, "Nothing was taken in" in said) == (1, True, True), (reason, said)
-    (tmp_path / "short").write_bytes(path.read_bytes()[:-20])
-    (tmp_path / "noise").write_bytes(b"something else")
+    (place / "short").write_bytes(path.read_bytes()[:-20])
+    (place / "noise").write_bytes(b"something else")
     for name in ("short", "noise", "none"):
-        assert run("import", str(tmp_path / name), folder=other)[0] == 1
-    assert not file(other).exists()
+        assert run("import", str(place / name), folder=other)[0] == 1
+    assert not stored(other)
 
 
 def test_an_import_that_fails_half_way_leaves_nothing(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+    place: Path, other: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(tmp_path)
-    path, other = tmp_path / "all.zst", tmp_path / "other"
+    fill(place)
+    path = place / "all.zst"
     run("export", str(path))
     add, calls = archive._add, []
 
@@ -270,10 +316,10 @@ def test_an_import_that_fails_half_way_leaves_nothing(
     assert rows(other, "SELECT count(*) FROM pages") == [(0,)]
 
 
-def test_what_an_export_looks_like(tmp_path: Path, run: Any) -> None:
-    fill(tmp_path)
-    run("export", str(tmp_path / "all.zst"))
-    records = [json.loads(line) for line in archive.lines(tmp_path / "all.zst")]
+def test_what_an_export_looks_like(place: Path, run: Any) -> None:
+    fill(place)
+    run("export", str(place / "all.zst"))
+    records = [json.loads(line) for line in archive.lines(place / "all.zst")]
     assert records[0].keys() == {"mitmmu", "version", "made_at"}
     sorts = [next(iter(record)) for record in records[1:]]
     assert sorts == ["page"] * 8 + ["conversation"] * 3 + ["ledger"] * 3 + ["tally"] * 5 + ["fact", "end"]
@@ -281,15 +327,15 @@ def test_what_an_export_looks_like(tmp_path: Path, run: Any) -> None:
     assert odd.keys() == {"tenant", "id", "kind", "label", "created_at", "hash", "base64"}
 
 
-async def test_a_proxy_goes_on_while_a_store_is_encrypted(tmp_path: Path) -> None:
+async def test_a_proxy_goes_on_while_a_store_is_encrypted(place: Path) -> None:
     """The proxy has the key, as it must; `rekey` runs beside it."""
     keys = Keys([KEY])
-    await _fill(tmp_path, Keys())
-    store = await Hierarchy.open(url(tmp_path), keys=keys)
-    from storage import engine, rekey
+    await _fill(place, Keys())
+    store = await Hierarchy.open(url(place), keys=keys)
+    from storage import rekey
     from storage.crypt import OPTION
 
-    writer = engine.erasing(engine.parse(url(tmp_path)), 10).execution_options(**{OPTION: keys})
+    writer = engine.erasing(engine.parse(url(place)), 10).execution_options(**{OPTION: keys})
     working = asyncio.create_task(asyncio.to_thread(rekey.run, writer, keys, keys, 1.0, lambda *_: time.sleep(0.01)))
     number = 0
     while not working.done() or number < 20:
@@ -299,5 +345,5 @@ async def test_a_proxy_goes_on_while_a_store_is_encrypted(tmp_path: Path) -> Non
     await working
     await store.close()
     writer.dispose()
-    assert rows(tmp_path, "SELECT count(*) FROM pages WHERE codec NOT LIKE '%+gcm:%'") == [(0,)]
-    assert rows(tmp_path, "SELECT count(*) FROM conversations WHERE state LIKE '{%'") == [(0,)]
+    assert rows(place, "SELECT count(*) FROM pages WHERE codec NOT LIKE '%+gcm:%'") == [(0,)]
+    assert rows(place, "SELECT count(*) FROM conversations WHERE state LIKE '{%'") == [(0,)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from storage.pages import Base
 from storage.records import Outcome, Page
 from storage.tiers import Hierarchy
 
-from .make import batch, conversation, file, opened, rows
+from .make import batch, change, conversation, opened, rows
 
 KEYS = (Keys(), Keys([bytes(32)]))
 LINES = [f"    line {n} = {n * n * 7919 % 10007}" for n in range(400)]
@@ -42,18 +40,18 @@ def stored(folder: Path) -> dict[str, tuple[str, str, int]]:
 
 
 @pytest.mark.parametrize("keys", KEYS)
-async def test_versions_of_a_file_are_stored_as_differences_to_one(tmp_path: Path, keys: Keys) -> None:
+async def test_versions_of_a_file_are_stored_as_differences_to_one(place: Path, keys: Keys) -> None:
     pages = [version(n) for n in range(4)]
-    async with opened(tmp_path, keys=keys) as store:
+    async with opened(place, keys=keys) as store:
         # one at a time, and two at once
         await put(store, pages[0], id="c0")
         await put(store, pages[1], id="c1")
         await put(store, pages[2], pages[3], id="c2")
-    found = stored(tmp_path)
+    found = stored(place)
     assert found.pop(pages[0].id)[:2] == ("zstd", "")
     assert {(name, base) for name, base, _ in found.values()} == {("delta", pages[0].id)}
     assert max(size for _, _, size in found.values()) < 300
-    async with opened(tmp_path, keys=keys) as store:
+    async with opened(place, keys=keys) as store:
         for each in pages:
             assert await store.page("t", each.id) == each.text
             assert await store.page_of_any_tenant(each.id) == each
@@ -61,73 +59,69 @@ async def test_versions_of_a_file_are_stored_as_differences_to_one(tmp_path: Pat
             assert len(await store.search("line")) == 4
 
 
-async def test_the_first_of_a_batch_is_the_base_of_the_others(tmp_path: Path) -> None:
+async def test_the_first_of_a_batch_is_the_base_of_the_others(place: Path) -> None:
     pages = [version(n) for n in range(3)]
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         await put(store, *pages)
         for each in pages:
             assert await store.page("t", each.id) == each.text
-    assert {id: base for id, (_, base, _) in stored(tmp_path).items()} == {
+    assert {id: base for id, (_, base, _) in stored(place).items()} == {
         pages[0].id: "", pages[1].id: pages[0].id, pages[2].id: pages[0].id
     }  # fmt: skip
 
 
 async def test_a_base_that_is_itself_stored_as_a_difference_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = (version(n) for n in range(3))
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         await put(store, first, second, id="c0")
         # the second comes again at the head of a batch: the third must not lean on it
         monkeypatch.setattr(store._cold.writer, "_earlier", lambda *_: None)
         await put(store, second, third, id="c1")
         assert await store.page("t", third.id) == third.text
-    assert rows(tmp_path, "SELECT count(*) FROM pages d JOIN pages b ON b.id = d.base WHERE b.base <> ''") == [(0,)]
+    assert rows(place, "SELECT count(*) FROM pages d JOIN pages b ON b.id = d.base WHERE b.base <> ''") == [(0,)]
 
 
-async def test_nothing_leans_on_another_file_or_another_tenant(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_nothing_leans_on_another_file_or_another_tenant(place: Path) -> None:
+    async with opened(place) as store:
         await put(store, version(0), id="c0")
         await put(store, version(1, "Read b.py"), id="c1")
         await put(store, version(2, tenant="u"), id="c2", tenant="u")
         await put(store, version(3, ""), id="c3")
-    assert {base for _, base, _ in stored(tmp_path).values()} == {""}
+    assert {base for _, base, _ in stored(place).values()} == {""}
 
 
 async def test_a_base_that_goes_before_the_batch_is_written_is_done_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = version(0), version(1)
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         # as if somebody had deleted it between the look and the lock
         monkeypatch.setattr(store._cold.writer, "_earlier", lambda *_: Base(first.id, first.text))
         await put(store, second)
         assert await store.page("t", second.id) == second.text
-    assert stored(tmp_path)[second.id][:2] == ("zstd", "")
+    assert stored(place)[second.id][:2] == ("zstd", "")
 
 
-async def test_a_base_that_cannot_be_read_is_done_without(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
+async def test_a_base_that_cannot_be_read_is_done_without(place: Path) -> None:
+    async with opened(place) as store:
         await put(store, version(0), id="c0")
-        with closing(sqlite3.connect(file(tmp_path))) as connection:
-            connection.execute("UPDATE pages SET data = x'00'")
-            connection.commit()
+        change(place, "UPDATE pages SET data = x'00'")
         await put(store, version(1), id="c1")
         assert await store.page("t", version(1).id) == version(1).text
-    assert stored(tmp_path)[version(1).id][:2] == ("zstd", "")
+    assert stored(place)[version(1).id][:2] == ("zstd", "")
 
 
 @pytest.mark.parametrize("keys", KEYS)
 @pytest.mark.parametrize(
     "spoil", ["DELETE FROM pages WHERE base = ''", "UPDATE pages SET data = x'00' WHERE base = ''"]
 )
-async def test_without_its_base_a_page_is_damaged(tmp_path: Path, keys: Keys, spoil: str) -> None:
-    async with opened(tmp_path, keys=keys) as store:
+async def test_without_its_base_a_page_is_damaged(place: Path, keys: Keys, spoil: str) -> None:
+    async with opened(place, keys=keys) as store:
         await put(store, version(0), version(1))
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        assert connection.execute(spoil).rowcount == 1
-        connection.commit()
-    async with opened(tmp_path, keys=keys) as store:
+    assert change(place, spoil) == 1
+    async with opened(place, keys=keys) as store:
         with pytest.raises(PageDamaged):
             await store.page("t", version(1).id)
 

@@ -20,10 +20,10 @@ from storage.cache import Key
 from storage.news import News, Silence
 from storage.records import Outcome, Stored
 from storage.tiers import Hierarchy
-from storage.warm import Process, Warm
+from storage.warm import Gone, Process, Warm
 from tests.effort import cases
 
-from .make import batch, conversation, splice, url
+from .make import batch, change, conversation, page, splice, url
 
 type Hear = Callable[[frozenset[Key]], None]
 
@@ -32,7 +32,7 @@ type Hear = Callable[[frozenset[Key]], None]
 class Bus:
     """A channel that delivers at once."""
 
-    ears: list[tuple[Line, Hear]] = field(default_factory=list)
+    ears: list[tuple[Line, Hear, Callable[[Gone], None]]] = field(default_factory=list)
 
     async def beside(self, front: Process) -> tuple[Warm, News]:
         return front, Line(self)
@@ -42,13 +42,14 @@ class Line(Silence):
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
 
-    def hear(self, changed: Hear, lost: Callable[[], None]) -> None:
-        self.bus.ears.append((self, changed))
+    def hear(self, changed: Hear, lost: Callable[[], None], gone: Callable[[Gone], None]) -> None:
+        self.bus.ears.append((self, changed, gone))
 
-    def tell(self, keys: frozenset[Key]) -> None:
-        for whose, changed in self.bus.ears:
+    def tell(self, keys: frozenset[Key], gone: Gone = frozenset()) -> None:
+        for whose, changed, forget in self.bus.ears:
             if whose is not self:
                 changed(keys)
+                forget(gone)
 
 
 @asynccontextmanager
@@ -136,3 +137,28 @@ async def test_nothing_that_was_known_is_certain_any_more(tmp_path: Path) -> Non
         misses = stats["cache_misses"]
         assert len(await ours.conversations("t", "h", "s")) == 1
         assert ours.stats()["cache_misses"] == misses + 1
+
+
+async def test_what_is_being_read_while_another_deletes_it_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, go = threading.Event(), threading.Event()
+    ask = rows.page
+
+    def slow(connection: Connection, tenant: str, id: str) -> bytes | None:
+        found = ask(connection, tenant, id)
+        read.set()
+        assert go.wait(20)
+        return found
+
+    async with two(tmp_path) as (ours, theirs):
+        assert await theirs.commit(batch(conversation(last_at=0.0), pages=[page()]), 20) is Outcome.STORED
+        await theirs.tidy(1)
+        change(tmp_path, "UPDATE holds SET until = 1")
+        monkeypatch.setattr(rows, "page", slow)
+        reading = asyncio.create_task(ours.page("t", page().id))
+        await asyncio.to_thread(read.wait, 20)
+        await theirs.tidy(1)
+        go.set()
+        assert await reading == page().text
+        assert await ours.page("t", page().id) is None

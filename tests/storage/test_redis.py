@@ -39,8 +39,8 @@ AMPLE = 2.0
 
 # as docs/redis.md has them
 ACL = (
-    "resetkeys ~mmu* resetchannels &mmu:* -@all +@connection +get +set +hset +hmget +expire +time +evalsha +eval "
-    "+publish +subscribe"
+    "resetkeys ~mmu* resetchannels &mmu:* -@all +@connection +get +set +hset +hmget +unlink +expire +time +evalsha "
+    "+eval +publish +subscribe"
 )
 ACL_CLUSTER = "+cluster|slots +command"
 
@@ -548,9 +548,12 @@ async def test_a_cluster() -> None:
             await ours.put("t", pages)
             assert {id: await theirs.get("t", id) for id in pages} == pages
             assert theirs.stats()["redis_hits"] == 30
+            assert await theirs.delete(frozenset(("t", id) for id in pages))
+            ours.forget(None)
+            assert {await ours.get("t", id) for id in pages} == {None}
             told, heard = Channel(ours._link), Channel(theirs._link)
             changes: list[Any] = []
-            heard.hear(changes.append, lambda: None)
+            heard.hear(changes.append, lambda: None, lambda _: None)
             await until(lambda: heard.stats()["news_listening"] == 1)
             told.tell(frozenset({("t", "head", "h")}))
             await until(lambda: bool(changes))
@@ -651,7 +654,7 @@ async def test_a_channel_that_has_fallen_silent_is_opened_anew(own: Server, monk
         nonlocal lost
         lost += 1
 
-    heard.hear(lambda keys: None, count)
+    heard.hear(lambda _: None, count, lambda _: None)
     await until(lambda: lost == 1)
     await asyncio.sleep(0.5)
     assert lost == 1, "silence alone is no loss"

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, Text, event
 from sqlalchemy.types import TypeEngine
 
 from storage import engine, schema
+from storage.crypt import Keys
 from storage.errors import SchemaTooNew, StoreError
 from storage.records import Booking, Outcome
 from storage.rows import SUMS
@@ -113,6 +114,20 @@ def test_the_search_comes_and_goes_without_the_pages(place: Path) -> None:
     schema.upgrade(writer)
     assert asyncio.run(found(place, "text")) == ["p1"]
     writer.dispose()
+
+
+def test_what_is_encrypted_does_not_go_down(place: Path) -> None:
+    async def fill(keys: Keys) -> None:
+        async with opened(place, keys=keys) as store:
+            assert await store.commit(batch(pages=[page()]), 5) is Outcome.STORED
+
+    asyncio.run(fill(Keys([bytes(32)])))
+    writer = made(place)
+    before = dump(place)
+    with pytest.raises(RuntimeError, match="rekey --off"), writer.begin() as connection:
+        command.downgrade(schema.config(connection), "0005")
+    writer.dispose()
+    assert dump(place) == before
 
 
 async def found(folder: Path, words: str) -> list[str]:

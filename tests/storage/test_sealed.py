@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from storage.errors import KeyMissing, PageDamaged, StoreError
 from storage.records import JSON, Outcome, Page, Stored
 from storage.tiers import Hierarchy
 
-from .make import batch, conversation, file, opened, page, rows, splice, url
+from .make import ELSEWHERE, batch, change, conversation, on_disk, opened, page, rows, splice, url
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 SECRET = "the swallow flies at dawn"
@@ -36,10 +34,6 @@ async def filled(folder: Path, keys: Keys = NONE) -> Stored:
     return Stored(record, (said,))
 
 
-def on_disk(folder: Path) -> bytes:
-    return b"".join(each.read_bytes() for each in sorted(file(folder).parent.iterdir()))
-
-
 async def read(folder: Path, keys: Keys) -> tuple[bytes | None, Page | None, tuple[Stored, ...]]:
     async with opened(folder, keys=keys) as store:
         return (
@@ -49,28 +43,28 @@ async def read(folder: Path, keys: Keys) -> tuple[bytes | None, Page | None, tup
         )
 
 
-async def test_nothing_on_the_disk_says_what_was_stored(tmp_path: Path) -> None:
-    stored = await filled(tmp_path, Keys([OLD]))
-    assert b"swallow" not in on_disk(tmp_path)
-    assert OLD not in on_disk(tmp_path)
+async def test_nothing_on_the_disk_says_what_was_stored(place: Path, other: Path) -> None:
+    stored = await filled(place, Keys([OLD]))
+    assert b"swallow" not in on_disk(place)
+    assert OLD not in on_disk(place)
     whole = secret_page()
-    assert await read(tmp_path, Keys([OLD])) == (whole.text, whole, (stored,))
-    assert rows(tmp_path, "SELECT codec FROM pages") == [(f"zstd+gcm:{key_id(OLD)}",)]
+    assert await read(place, Keys([OLD])) == (whole.text, whole, (stored,))
+    assert rows(place, "SELECT codec FROM pages") == [(f"zstd+gcm:{key_id(OLD)}",)]
     # the test can fail: without a key it is all there
-    await filled(tmp_path / "plain")
-    assert b"swallow" in on_disk(tmp_path / "plain")
+    await filled(other)
+    assert b"swallow" in on_disk(other)
 
 
 @pytest.mark.parametrize("given", [Keys(), Keys([NEW])])
-async def test_without_its_key_a_store_does_not_open_and_nothing_is_written(tmp_path: Path, given: Keys) -> None:
-    await filled(tmp_path, Keys([OLD]))
-    before = rows(tmp_path, "SELECT * FROM facts")
+async def test_without_its_key_a_store_does_not_open_and_nothing_is_written(place: Path, given: Keys) -> None:
+    await filled(place, Keys([OLD]))
+    before = rows(place, "SELECT * FROM facts")
     with pytest.raises(KeyMissing) as raised:
-        await Hierarchy.open(url(tmp_path), keys=given)
+        await Hierarchy.open(url(place), keys=given)
     assert key_id(OLD) in str(raised.value)
     assert "MITMMU_KEY" in str(raised.value)
     assert "forget --all" in str(raised.value)
-    assert rows(tmp_path, "SELECT * FROM facts") == before
+    assert rows(place, "SELECT * FROM facts") == before
 
 
 @pytest.mark.parametrize(
@@ -85,36 +79,32 @@ async def test_without_its_key_a_store_does_not_open_and_nothing_is_written(tmp_
         "UPDATE pages SET size = size - 1 WHERE id = 'p1'",
     ],
 )
-async def test_what_was_changed_is_an_error_and_never_other_text(tmp_path: Path, spoil: str) -> None:
+async def test_what_was_changed_is_an_error_and_never_other_text(place: Path, spoil: str) -> None:
     keys = Keys([OLD])
     other = Page("t", "p2", secret_page().text, "result", "")
-    async with opened(tmp_path, keys=keys) as store:
+    async with opened(place, keys=keys) as store:
         theirs = secret_page("u")
         await store.commit(batch(conversation("c2", tenant="u"), pages=[theirs]), 5)
         mine = [other] if spoil.startswith("UPDATE pages SET tenant") else [secret_page(), other]
         await store.commit(batch(pages=mine), 5)
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        assert connection.execute(spoil).rowcount >= 1
-        connection.commit()
-    async with opened(tmp_path, keys=keys) as store:
+    assert change(place, spoil) >= 1
+    async with opened(place, keys=keys) as store:
         with pytest.raises(PageDamaged):
             await store.page("t", "p1")
         assert await store.page("t", "p2") == other.text
 
 
-async def test_a_splice_that_was_moved_is_an_error(tmp_path: Path) -> None:
-    await filled(tmp_path, Keys([OLD]))
-    with closing(sqlite3.connect(file(tmp_path))) as connection:
-        connection.execute("UPDATE splices SET anchor = 'toolu_2'")
-        connection.commit()
-    async with opened(tmp_path, keys=Keys([OLD])) as store:
+async def test_a_splice_that_was_moved_is_an_error(place: Path) -> None:
+    await filled(place, Keys([OLD]))
+    change(place, "UPDATE splices SET anchor = 'toolu_2'")
+    async with opened(place, keys=Keys([OLD])) as store:
         with pytest.raises(StoreError):
             await store.conversations("t", "h", "")
 
 
-async def test_there_is_no_search(tmp_path: Path) -> None:
-    await filled(tmp_path, Keys([OLD]))
-    async with opened(tmp_path, keys=Keys([OLD])) as store:
+async def test_there_is_no_search(place: Path) -> None:
+    await filled(place, Keys([OLD]))
+    async with opened(place, keys=Keys([OLD])) as store:
         with pytest.raises(StoreError, match="encrypted store"):
             await store.search("swallow")
 
@@ -127,40 +117,41 @@ def rekeyed(folder: Path, keys: Keys, to: Keys) -> int:
     return changed
 
 
-async def test_a_store_is_encrypted_rotated_and_decrypted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stored = await filled(tmp_path)
+async def test_a_store_is_encrypted_rotated_and_decrypted(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = await filled(place)
     expected = secret_page().text, secret_page(), (stored,)
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         assert await store.search("swallow") != ()
     # with a key, what is there is still read; and it is said that it lies open
-    assert await read(tmp_path, Keys([OLD])) == expected
-    assert b"swallow" in on_disk(tmp_path)
-    await read(tmp_path, Keys([OLD]))
+    assert await read(place, Keys([OLD])) == expected
+    assert b"swallow" in on_disk(place)
+    await read(place, Keys([OLD]))
     assert "mitmmu rekey" in caplog.text
-    assert rekeyed(tmp_path, Keys([OLD]), Keys([OLD])) == 3
-    assert b"swallow" not in on_disk(tmp_path)
-    assert rows(tmp_path, "SELECT count(*) FROM pages_text_data") == [(2,)]  # an empty index
-    assert await read(tmp_path, Keys([OLD])) == expected
+    assert rekeyed(place, Keys([OLD]), Keys([OLD])) == 3
+    assert b"swallow" not in on_disk(place)
+    table, empty = ("pages_text", 0) if place in ELSEWHERE else ("pages_text_data", 2)
+    assert rows(place, f"SELECT count(*) FROM {table}") == [(empty,)]
+    assert await read(place, Keys([OLD])) == expected
     # rotated: the old key is needed until it is done, and not after
-    assert await read(tmp_path, Keys([NEW, OLD])) == expected
-    assert rekeyed(tmp_path, Keys([NEW, OLD]), Keys([NEW, OLD])) == 3
-    assert rekeyed(tmp_path, Keys([NEW, OLD]), Keys([NEW, OLD])) == 0
-    assert await read(tmp_path, Keys([NEW])) == expected
+    assert await read(place, Keys([NEW, OLD])) == expected
+    assert rekeyed(place, Keys([NEW, OLD]), Keys([NEW, OLD])) == 3
+    assert rekeyed(place, Keys([NEW, OLD]), Keys([NEW, OLD])) == 0
+    assert await read(place, Keys([NEW])) == expected
     with pytest.raises(KeyMissing):
-        await read(tmp_path, Keys([OLD]))
-    assert rekeyed(tmp_path, Keys([NEW]), NONE) == 3
-    assert await read(tmp_path, NONE) == expected
-    async with opened(tmp_path) as store:
+        await read(place, Keys([OLD]))
+    assert rekeyed(place, Keys([NEW]), NONE) == 3
+    assert await read(place, NONE) == expected
+    async with opened(place) as store:
         assert [hit.id for hit in await store.search("swallow")] == ["p1"]
 
 
-async def test_rekeying_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rekeying_goes_on_where_it_was_interrupted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rekey, "BATCH", 2)
     pages = [page(b"%d %s" % (n, b"text " * 300)) for n in range(9)]
-    async with opened(tmp_path) as store:
+    async with opened(place) as store:
         await store.commit(batch(pages=pages), 5)
-    await read(tmp_path, Keys([OLD]))
-    writer = engine.erasing(engine.parse(url(tmp_path)), 5)
+    await read(place, Keys([OLD]))
+    writer = engine.erasing(engine.parse(url(place)), 5)
     keys = Keys([OLD])
 
     def interrupt(done: int, total: int) -> None:
@@ -170,24 +161,24 @@ async def test_rekeying_goes_on_where_it_was_interrupted(tmp_path: Path, monkeyp
 
     with pytest.raises(KeyboardInterrupt):
         rekey.run(writer, keys, keys, 1.0, interrupt)
-    async with opened(tmp_path, keys=keys) as store:
+    async with opened(place, keys=keys) as store:
         for each in pages:
             assert await store.page("t", each.id) == each.text
     assert rekey.run(writer, keys, keys, 1.0, lambda *_: None) == 6
     with writer.connect() as connection:
         assert sealing.ids(connection) == {key_id(OLD)}
     writer.dispose()
-    async with opened(tmp_path, keys=keys) as store:
+    async with opened(place, keys=keys) as store:
         for each in pages:
             assert await store.page("t", each.id) == each.text
 
 
-async def test_a_process_without_the_key_never_reads_wrong_bytes(tmp_path: Path) -> None:
-    await filled(tmp_path)
-    async with opened(tmp_path) as store:
+async def test_a_process_without_the_key_never_reads_wrong_bytes(place: Path) -> None:
+    await filled(place)
+    async with opened(place) as store:
         # meanwhile somebody encrypts it
-        await read(tmp_path, Keys([OLD]))
-        rekeyed(tmp_path, Keys([OLD]), Keys([OLD]))
+        await read(place, Keys([OLD]))
+        rekeyed(place, Keys([OLD]), Keys([OLD]))
         with pytest.raises(KeyMissing):
             await store.page("t", "p1")
         with pytest.raises(KeyMissing):
