@@ -1,5 +1,5 @@
-"""What a disk and a clock can do to a proxy at work: agents go on, what the provider has seen is sent again, and log and
-counters tell why nothing new was done."""
+"""What a disk and a clock can do to a proxy at work: agents go on, what the provider has seen is sent again, and log
+and counters tell why nothing new was done."""
 
 from __future__ import annotations
 
