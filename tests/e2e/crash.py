@@ -13,7 +13,8 @@ was learned is written behind and a kill may lose it. What must hold all the sam
 One thing is given up by design. Where the store does not answer in time, a request goes out by what the process has in
 mind, or, where it has not seen the conversation yet, as the client wrote it. The second is not held against anybody,
 nor is it that the first is forgotten when the process is killed before the conversation's next request. Both are
-counted.
+counted. Of Postgres and the proxy, one is not killed in the shadow of the other: a proxy that has just begun and finds
+no store knows no conversation, and a model that binds its reasoning refuses what it then sends.
 """
 
 from __future__ import annotations
@@ -193,6 +194,10 @@ class Round:
             kind = kinds[n] if n < len(kinds) else self.rng.choice(kinds)
             away, pause = self.rng.randrange(AWAY), self.rng.random() * 0.05
             self._wait(at, talks)
+            if "postgres" in servers and kind != "redis":
+                self._settle(talks)
+            if not any(talk.is_alive() for talk in talks):
+                return
             time.sleep(pause)  # so that it happens in the middle of requests, not always at their end
             self.outcome.kills[kind] += 1
             if kind == "proxy":
@@ -204,6 +209,13 @@ class Round:
                 servers[kind].kill()
                 self._wait(self.done + away, talks)
                 servers[kind].start()
+
+    def _settle(self, talks: Sequence[Conversation]) -> None:
+        """Until each conversation at work has sent a request, and has been answered, since now."""
+        before = [talk.answers for talk in talks]
+        with self._lock:
+            while any(t.is_alive() and t.answers < n + 2 for t, n in zip(talks, before, strict=True)):
+                self._lock.wait(0.1)
 
     def _judge(self, there: World, talk: Conversation, store: str) -> None:
         label, way, out = talk.agent.label, talk.way, self.outcome
