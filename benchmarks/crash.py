@@ -65,7 +65,7 @@ def table(store: str, played: int, sums: Outcome) -> str:
         "attempts that clients repeated": f"{sums.retries:,}",
         "longest wait for an answer, s": f"{sums.longest:.1f}",
         "requests that arrived rewritten": f"{sums.rewritten:,}",
-        "sent by memory, the store being away": f"{sums.by_memory:,}",
+        "sent by memory, the store being away or late": f"{sums.by_memory:,}",
         "sent untouched, the store being away": f"{sums.untouched:,}",
         **{f"violations: {kind}": f"{found[kind]}" for kind in KINDS},
     }
