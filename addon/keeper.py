@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
@@ -26,6 +27,8 @@ from addon.mmu.view import Change, Splice, View, pages_of
 from storage import records, tallies
 from storage.records import Batch, Outcome, Stored
 from storage.tiers import Hierarchy
+
+logger = logging.getLogger(__name__)
 
 VIEWS = 256
 """How many lines' views are kept converted."""
@@ -219,6 +222,9 @@ class Keeper:
             self._unstored.pop(view.id, None)
             _keep(self._views, (view.id, view.requests), view)
             _keep(self._latest, view.id, (name.tenant, view))
+        elif outcome is Outcome.FAILED:
+            why = self.hierarchy.last_error.partition("\n")[0]  # behind it stands the statement with its values
+            logger.warning("mitmmu: the store does not take what is new: %s", why)
         return outcome
 
     def sent_unstored(self, name: Name, plan: Plan) -> None:

@@ -323,6 +323,15 @@ def test_a_large_body_is_taken_and_one_over_the_limit_refused(up: Upstream) -> N
     assert up.invalid == 0
 
 
+def test_a_request_that_ends_in_the_middle_is_none(up: Upstream) -> None:
+    """Whoever sent it was killed, and nobody is there to be answered."""
+    with socket.create_connection(("127.0.0.1", up.port), timeout=20) as half:
+        half.sendall(b'POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"model":')
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(1) == b""
+    assert up.log == []
+
+
 def test_parallel_requests_are_all_answered_and_numbered(up: Upstream) -> None:
     answers: list[int] = []
 

@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.harness.imported"])
@@ -27,7 +28,8 @@ class Forked:
         self._process: ForkServerProcess = _SERVER.Process(
             target=_run, args=(list(command), str(folder), str(log)), daemon=True
         )
-        self._process.start()
+        with _nothing_of_ours():
+            self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -46,6 +48,18 @@ class Forked:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("mitmdump", timeout or 0.0)
         return self._process.exitcode
+
+
+@contextmanager
+def _nothing_of_ours() -> Iterator[None]:
+    """Each process that `multiprocessing` begins imports the program's main module anew, which takes seconds where
+    that is a benchmark. Nothing of it is wanted there."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _run(command: list[str], folder: str, log: str) -> None:

@@ -7,13 +7,11 @@ that a URL must escape, and a collation that is not that of C.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tests.harness.along import end_with_us
 
 ROLE = "mitmmu"
 PASSWORD = "s3cret/with:signs@and%more"
@@ -112,7 +112,7 @@ class Postgres:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_end_with_us if sys.platform == "linux" else None,
+                preexec_fn=end_with_us(signal.SIGQUIT),
                 **self._as,
             )
         deadline = time.monotonic() + PATIENCE
@@ -203,11 +203,6 @@ def connect(url: str) -> Any:
         return psycopg.connect(url, connect_timeout=5)
     except psycopg.OperationalError as error:
         raise OSError(str(error)) from error
-
-
-def _end_with_us() -> None:
-    """A test process that is killed takes its server along: prctl(PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _root() -> bool:

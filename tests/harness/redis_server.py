@@ -19,6 +19,8 @@ from typing import Self
 
 import pytest
 
+from tests.harness.along import end_with_us
+
 PATIENCE = 10.0
 
 
@@ -85,7 +87,11 @@ class Server:
         log = self.folder / "log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [binary(), *self._words], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
+                [binary(), *self._words],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                preexec_fn=end_with_us(signal.SIGKILL),
             )
         deadline = time.monotonic() + PATIENCE
         while True:

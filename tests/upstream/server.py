@@ -78,7 +78,10 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("content-length", "0")
         if not length.isdigit() or int(length) > LIMIT:
             raise BadBody(f"content-length {length}")
-        return self.rfile.read(int(length))
+        raw = self.rfile.read(int(length))
+        if len(raw) < int(length):
+            raise ConnectionError("whoever sent it is gone")
+        return raw
 
     def _read_chunks(self) -> bytes:
         parts: list[bytes] = []
