@@ -24,7 +24,7 @@ from addon.mmu.outlook import Outlook
 from addon.mmu.plan import Offer, Plan, before_drops, plan, poison, rewrite, without_new
 from addon.mmu.price import Rates
 from addon.mmu.tokens import Counter
-from addon.mmu.view import Change, Descent, Splice, View, acknowledged, left, page_table, pages_of
+from addon.mmu.view import Change, Descent, Splice, View, acknowledged, left, nearest, page_table, pages_of
 from addon.options import Mode, Recall, Settings
 from addon.recall import patch, spans
 from addon.recall.answer import Ask
@@ -52,6 +52,8 @@ WARM_SECONDS = 60.0
 """Seconds within which a line's next request brings little that is new to plan."""
 STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
+PATIENCE_SECONDS = 10.0
+"""How long it waits for it where it would be refused as the client has it."""
 RECENT_CHARACTERS = 32 * 1024 * 1024
 """Characters of earlier requests kept of each kind to read the next ones faster."""
 
@@ -213,6 +215,8 @@ class Pager:
         answers: Mapping[str, patch.Answered] | None = None
         for _ in range(3):
             known = await self._known(name)
+            if known is None and self._must_know(request):
+                known = await self._known_at_last(name)
             if known is None:
                 request, draft, sent = await self._replay(request, None, "store unreadable", notes)
                 break
@@ -470,6 +474,21 @@ class Pager:
         except (StoreError, TimeoutError) as error:
             logger.warning("mitmmu: the store cannot be read: %s", error or "no answer in time")
             return None
+
+    def _must_know(self, request: Request) -> bool:
+        """Whether what was sent before decides if the provider takes a request, and nobody here has seen it."""
+        conversation = request.client
+        sealed = any(block.signed for message in conversation.messages for block in message.blocks)
+        return conversation.bound and sealed and not nearest(conversation, self.keeper.remembered(request.name))[0]
+
+    async def _known_at_last(self, name: Name) -> list[View] | None:
+        """The lines known of a request that would be refused without: for that, an agent waits some seconds."""
+        self.metrics.add("mmu_waits_for_store_total")
+        for _ in range(round(PATIENCE_SECONDS / STORE_SECONDS)):
+            await asyncio.sleep(STORE_SECONDS)
+            if (known := await self._known(name)) is not None:
+                return known
+        return None
 
     def _checked(self, request: Request, draft: Plan, notes: list[str]) -> tuple[Plan, bytes]:
         """The rewritten body, if it breaks no rule; else without what is new; else as it was before reasoning was

@@ -32,6 +32,7 @@ HELP: Mapping[str, str] = {
     "mmu_broken_rules_total": "Rewrites held back because they would have broken a rule.",
     "mmu_odd_spellings_total": "Results left alone because their JSON spelling could not be rebuilt.",
     "mmu_store_outcomes_total": "Commits, by outcome.",
+    "mmu_waits_for_store_total": "Requests that the provider would refuse without what only the store knows of them.",
     "mmu_books_behind_total": "Requests planned before the last answer of their conversation was booked.",
     "mmu_replay_only_total": "Requests that left without their new splices, by reason.",
     "mmu_transformed_total": "Responses that report reasoning dropped by the provider.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.agent.session import build
@@ -70,3 +72,24 @@ def test_a_server_that_is_down_costs_no_request(tmp_path: Path, server: Postgres
         until(lambda: there.proxy.site("/healthz")[0] == 200, "the store was not tried again")
     warm = [n for n in range(1, 24) if played[n].at - played[n - 1].at < COLD]
     assert [n for n in warm if not is_prefix(sent[n - 1], sent[n])] == []
+
+
+def back(server: Postgres, seconds: float) -> None:
+    time.sleep(seconds)
+    server.start()
+
+
+def test_sealed_reasoning_waits_for_a_server_that_is_away(tmp_path: Path, server: Postgres) -> None:
+    """Just started, a proxy knows a conversation by the store alone, and the provider refuses what the agent has."""
+    session = build(4, 40, thinking=True)
+    options = {"mmu_store": server.empty(), "mmu_policy": "patient", "mmu_tools": "keep"}
+    with world(tmp_path, **options) as there, ThreadPoolExecutor(1) as aside:
+        agent = there.agent(session, model="claude-opus-5-5")
+        for exchange in agent.play():
+            if exchange.number == 34:
+                there.proxy.kill()
+                there.proxy.start()
+                server.stop()
+                aside.submit(back, server, 2.0)
+        assert there.up.invalid == 0
+        assert there.proxy.metrics()["mmu_waits_for_store_total"] == 1
