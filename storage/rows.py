@@ -83,7 +83,7 @@ _MOVE = update(conversations).where(
 _REMOVE = delete(conversations).where(
     _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
 )
-_ADD_SPLICE = insert_or_ignore(splices)
+_ADD_SPLICES = insert_or_ignore(splices).returning(_s.anchor, _s.generation)
 _REMOVE_SPLICE = delete(splices).where(
     _s.conversation == bindparam("b_id"), _s.anchor == bindparam("b_anchor"), _s.generation == bindparam("b_generation")
 )
@@ -252,25 +252,23 @@ def write(
         return None
     named = (*(page.id for page in batch.pages), *(splice.page for splice in batch.splices), *batch.holds)
     shelf.hold(connection, record.tenant, record.id, named)
-    # one by one: a rowcount over many would not say whose place was taken
-    added = tuple(
-        (splice.anchor, splice.generation)
+    rows = [
+        {
+            "conversation": record.id,
+            "anchor": splice.anchor,
+            "generation": splice.generation,
+            "kind": splice.kind,
+            "page": splice.page,
+            "needs": _json(splice.needs),
+            "spelling": splice.spelling,
+            "request": splice.request,
+            "text": keys.seal_text(splice.text, of_splice(record.id, splice.anchor, splice.generation)),
+        }
         for splice in batch.splices
-        if connection.execute(
-            _ADD_SPLICE,
-            {
-                "conversation": record.id,
-                "anchor": splice.anchor,
-                "generation": splice.generation,
-                "kind": splice.kind,
-                "page": splice.page,
-                "needs": _json(splice.needs),
-                "spelling": splice.spelling,
-                "request": splice.request,
-                "text": keys.seal_text(splice.text, of_splice(record.id, splice.anchor, splice.generation)),
-            },
-        ).rowcount
-    )
+    ]
+    # those whose place was taken are not among what comes back
+    found = connection.execute(_ADD_SPLICES, rows).all() if rows else ()
+    added = tuple((row.anchor, row.generation) for row in found)
     return Change(record, before, added, len(added) == len(batch.splices))
 
 
