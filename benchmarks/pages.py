@@ -100,9 +100,9 @@ def line(name: str) -> Conversation:
     return Conversation(name, TENANT, f"head {name}", f"session {name}", "/src", "bench", 1, digests, time.time(), {})
 
 
-def whole(number: int, pages: int) -> Batch:
+def whole(number: int) -> Batch:
     """A conversation with all its pages, of which the first is number * LINE."""
-    held = [page(number * LINE + n) for n in range(pages)]
+    held = [page(number * LINE + n) for n in range(LINE)]
     return Batch(line(f"line {number}"), 0, held, [splice(n, 1, one) for n, one in enumerate(held)])
 
 
@@ -110,7 +110,7 @@ async def fill(store: Hierarchy, begin: int, end: int, say: Callable[[int], None
     """Pages from one number up to another, a few commits ahead so that the writer never waits."""
     waiting: list[asyncio.Task[Outcome]] = []
     for first in range(begin, end, LINE):
-        batch = whole(first // LINE, min(LINE, end - first))
+        batch = whole(first // LINE)
         waiting.append(asyncio.ensure_future(store.commit(batch, _PATIENCE)))
         await asyncio.sleep(0)
         if len(waiting) > _AHEAD:
@@ -181,8 +181,8 @@ def place(store: str) -> Iterator[str]:
             yield f"sqlite:///{folder}/mmu.db"
 
 
-async def run(url: str, pages: int, samples: int) -> list[Level]:
-    """Fill and measure, share by share."""
+async def run(url: str, ends: Sequence[int], samples: int) -> list[Level]:
+    """Fill up to so many pages, each a multiple of LINE, and measure there."""
     news = Forgetful()
 
     async def beside(front: Process) -> tuple[Process, Forgetful]:
@@ -192,8 +192,7 @@ async def run(url: str, pages: int, samples: int) -> list[Level]:
     levels: list[Level] = []
     try:
         done = 0
-        for share in SHARES:
-            end = max(LINE, round(pages * share / LINE) * LINE)
+        for end in ends:
             progress = Progress(done, end)
             await fill(store, done, end, progress)
             done = end
@@ -257,7 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--pages wants at least {100 * LINE}, --samples at least 10")
     print(HEAD)
     with place(asked.store) as url:
-        levels = asyncio.run(run(url, asked.pages, asked.samples))
+        ends = [round(asked.pages * share / LINE) * LINE for share in SHARES]
+        levels = asyncio.run(run(url, ends, asked.samples))
     growth(levels)
     return 0
 
