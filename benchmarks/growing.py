@@ -34,9 +34,10 @@ def bodies(size: int, requests: int) -> Iterator[tuple[bytes, bool]]:
                 return
 
 
-def conversation(size: int, number: int, *, stream: bool = False) -> Iterator[bytes]:
-    """The bodies of one conversation, from a fifth below `size` to a fifth above; no two numbers have the same."""
-    step = max(SMALLEST_STEP, size // 200)
+def conversation(size: int, number: int, *, step: int = 0, stream: bool = False) -> Iterator[bytes]:
+    """The bodies of one conversation, from a fifth below `size` to a fifth above, by about `step` bytes a turn (a
+    two-hundredth of `size` where it is 0); no two numbers have the same."""
+    step = step or max(SMALLEST_STEP, size // 200)
     tools = schemas([(name, {}) for name in COMMON_TOOLS], min(60_000, size // 4))
     system = prose("system prompt", min(30_000, size // 10))
     messages: list[dict[str, Json]] = [{"role": "user", "content": f"Please find out why test {number} fails."}]

@@ -41,7 +41,8 @@ from tests.harness.postgres import Postgres
 from tests.harness.redis_server import Server
 from tests.upstream import Upstream
 
-SIZE = 300_000
+SIZE, STEP = 300_000, 4_000
+"""Bytes of a body, and what a turn adds: after some 30 turns a conversation begins anew."""
 ANSWER: dict[str, Any] = {"content": [{"type": "text", "text": prose("an answer", 1000)}], "delay_ms": 20}
 STRAIGHT_EVERY = 4
 """Turns of a conversation of which one is sent straight as well."""
@@ -98,7 +99,7 @@ type Bodies = tuple[int, Iterator[bytes]]
 
 def _opened(number: int) -> Bodies:
     """A conversation that has its first body, which takes by far the longest to make."""
-    bodies = conversation(SIZE, number, stream=True)
+    bodies = conversation(SIZE, number, step=STEP, stream=True)
     return number, chain([next(bodies)], bodies)
 
 
