@@ -36,6 +36,7 @@ from benchmarks.filler import prose
 from benchmarks.growing import conversation
 from benchmarks.relay.apart import apart
 from benchmarks.relay.client import Broken, Client
+from tests.agent.transport import Refused
 from tests.harness import Mitmdump
 from tests.harness.postgres import Postgres
 from tests.harness.redis_server import Server
@@ -109,21 +110,26 @@ async def _talk(
     """One conversation after another."""
     await asyncio.sleep(pause * random.Random(opened[0]).random())
     while time.monotonic() < end:
-        number, bodies = opened
-        async with Straight(proxy) as managed, Straight(provider) as straight:
-            try:
-                for turn, body in enumerate(bodies):
-                    headers = {**_HEADERS, "x-upstream-session": f"managed {number}"}
-                    await _ask(managed, body, headers, played, managed=True)
-                    if turn % STRAIGHT_EVERY == number % STRAIGHT_EVERY:
-                        headers["x-upstream-session"] = f"straight {number}"
-                        await _ask(straight, body, headers, played, managed=False)
-                    if time.monotonic() >= end:
-                        return
-                    await asyncio.sleep(pause)
-            except (Broken, OSError, EOFError) as error:
-                played.errors.append(f"conversation {number}: {type(error).__name__}: {error}")
+        try:
+            await _converse(proxy, provider, opened, end, pause, played)
+        except (Broken, Refused, h11.ProtocolError, OSError, EOFError) as error:
+            played.errors.append(f"conversation {opened[0]}: {type(error).__name__}: {error}")
+            await asyncio.sleep(pause)
         opened = await asyncio.to_thread(_opened, next(numbers))
+
+
+async def _converse(proxy: int, provider: int, opened: Bodies, end: float, pause: float, played: Played) -> None:
+    number, bodies = opened
+    async with Straight(proxy) as managed, Straight(provider) as straight:
+        for turn, body in enumerate(bodies):
+            headers = {**_HEADERS, "x-upstream-session": f"managed {number}"}
+            await _ask(managed, body, headers, played, managed=True)
+            if turn % STRAIGHT_EVERY == number % STRAIGHT_EVERY:
+                headers["x-upstream-session"] = f"straight {number}"
+                await _ask(straight, body, headers, played, managed=False)
+            if time.monotonic() >= end:
+                return
+            await asyncio.sleep(pause)
 
 
 async def _ask(client: Client, body: bytes, headers: dict[str, str], played: Played, *, managed: bool) -> None:
