@@ -9,8 +9,10 @@ the provider: a fake one on loopback, which streams an answer of 1 KB in a third
 apart. An answer that is not whole, or any but 200, is an error, and the command then leaves with 1.
 
 Printed are, for both ways, the time to the first byte, and by how much the way through mitmmu is longer; and what the
-proxy's process holds (RSS): at the start, after the warm-up (the first quarter), at the end, and by how much it grows a
-minute after the warm-up. Its caches of pages and lines fill up to a bound of 96 MB, so their growth is told apart.
+proxy's process holds (RSS) at the start, at each quarter and at the end, and by how much it grows a minute in the last
+third. At first it grows, as the last requests of each conversation are kept parsed, up to a bound of 32 million
+characters as they came and as many as they left, some 100 conversations; and so do its caches of pages and lines, which
+are told apart.
 """
 
 from __future__ import annotations
@@ -196,13 +198,15 @@ def show_first_bytes(samples: Sequence[Sample], gone: tuple[float, float] | None
             print(f"| {what} | {len(part):,} | {ways} | {p50:+.1f}, {last:+.1f} |")
 
 
-def show_memory(seen: Sequence[Memory], seconds: float) -> None:
-    warm = [one for one in seen if one.at - seen[0].at > seconds / 4]
-    print("\n| proxy's memory | start | warmed up | end | slope after that |\n|---|---:|---:|---:|---:|")
+def show_memory(seen: Sequence[Memory]) -> None:
+    """MB at the start, at each quarter and at the end, and the slope in the last third."""
+    began, seconds = seen[0].at, seen[-1].at - seen[0].at
+    marks = [next(one for one in seen if one.at - began >= seconds * part / 4) for part in range(5)]
+    last = [one for one in seen if one.at - began >= seconds * 2 / 3]
+    print("\n| proxy, MB | start | 1/4 | 1/2 | 3/4 | end | a minute, last third |\n|---|---:|---:|---:|---:|---:|---:|")
     for name in ("rss", "caches"):
-        start, then, end = (getattr(one, name) for one in (seen[0], warm[0], warm[-1]))
-        slope = linear_regression([one.at / 60 for one in warm], [getattr(one, name) for one in warm]).slope
-        print(f"| {name} | {start:.0f} MB | {then:.0f} MB | {end:.0f} MB | {slope:+.2f} MB a minute |")
+        slope = linear_regression([one.at / 60 for one in last], [getattr(one, name) for one in last]).slope
+        print(f"| {name} | {' | '.join(f'{getattr(one, name):.0f}' for one in marks)} | {slope:+.2f} |")
 
 
 def p99(values: Sequence[float]) -> float:
@@ -256,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(", ".join(f"{name} {counted.get(f'mmu_{name}_total', 0):,.0f}" for name in COUNTED))
     show_first_bytes(played.samples, gone)
-    show_memory(seen, asked.seconds)
+    show_memory(seen)
     wrong = played.errors + ([f"the provider refused {refused} requests"] if refused else [])
     if not counted.get("mmu_rewritten_total"):
         wrong.append("nothing was rewritten, so there was nothing to measure")
