@@ -58,7 +58,7 @@ def test_what_was_sent_while_the_store_was_gone_has_a_row_of_its_own(capsys: pyt
 
 
 def test_the_slope_is_that_of_the_last_third(capsys: pytest.CaptureFixture[str]) -> None:
-    seen = [Memory(at, 100 + at if at < 120 else 300 + (at - 120) / 60, 7) for at in range(0, 241, 10)]
+    seen = [Memory(at, 100 + at if at < 120 else 300 + (at - 120) / 60, 7, 0) for at in range(0, 241, 10)]
     show_memory(seen)
     rss, caches = capsys.readouterr().out.splitlines()[-2:]
     assert rss == "| rss | 100 | 160 | 300 | 301 | 302 | +1.00 |"
