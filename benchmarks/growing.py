@@ -25,17 +25,19 @@ def bodies(size: int, requests: int) -> Iterator[tuple[bytes, bool]]:
     """
     made = 0
     for number in count():
-        conversation = _conversation(size, number)
-        yield next(conversation), False
-        for body in conversation:
+        grown = conversation(size, number)
+        yield next(grown), False
+        for body in grown:
             yield body, True
             made += 1
             if made == requests:
                 return
 
 
-def _conversation(size: int, number: int) -> Iterator[bytes]:
-    step = max(SMALLEST_STEP, size // 200)
+def conversation(size: int, number: int, *, step: int = 0, stream: bool = False) -> Iterator[bytes]:
+    """The bodies of one conversation, from a fifth below `size` to a fifth above, by about `step` bytes a turn (a
+    two-hundredth of `size` where it is 0); no two numbers have the same."""
+    step = step or max(SMALLEST_STEP, size // 200)
     tools = schemas([(name, {}) for name in COMMON_TOOLS], min(60_000, size // 4))
     system = prose("system prompt", min(30_000, size // 10))
     messages: list[dict[str, Json]] = [{"role": "user", "content": f"Please find out why test {number} fails."}]
@@ -43,12 +45,14 @@ def _conversation(size: int, number: int) -> Iterator[bytes]:
     rng = random.Random(number)
     body = b""
     while len(body) < size * (1 - SPREAD):
-        _extend(messages, files, rng, step)
-        body = _body(messages, tools, system)
+        # at least one, and no more than surely fit
+        for _ in range(max(1, int(size * (1 - SPREAD) - len(body)) // (3 * step))):
+            _extend(messages, files, rng, step)
+        body = _body(messages, tools, system, stream)
     while len(body) < size * (1 + SPREAD):
         yield body
         _extend(messages, files, rng, step)
-        body = _body(messages, tools, system)
+        body = _body(messages, tools, system, stream)
 
 
 def _extend(messages: list[dict[str, Json]], files: list[tuple[str, str]], rng: random.Random, step: int) -> None:
@@ -76,7 +80,7 @@ def _file(rng: random.Random, size: int) -> str:
     return "\n".join(lines)
 
 
-def _body(messages: list[dict[str, Json]], tools: list[dict[str, Json]], system: str) -> bytes:
+def _body(messages: list[dict[str, Json]], tools: list[dict[str, Json]], system: str, stream: bool) -> bytes:
     mark = {"type": "ephemeral"}
     *earlier, last = messages
     blocks = last["content"]
@@ -88,6 +92,6 @@ def _body(messages: list[dict[str, Json]], tools: list[dict[str, Json]], system:
             "system": [{"type": "text", "text": system, "cache_control": mark}],
             "tools": tools,
             "max_tokens": 32000,
-            "stream": False,
+            "stream": stream,
         }
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, literal_column, select
 
 from . import codec
 from .crypt import SEALED, Keys, about
@@ -35,9 +35,12 @@ COLUMNS = (
 STORED = pages.outerjoin(_base, and_(_base.c.tenant == _p.tenant, _base.c.id == _p.base))
 """Pages, each with its base beside it: one read in any case."""
 
+NONE: ColumnElement[str] = literal_column("''")
+"""No page, or no series, written out in the statement: a plan that Postgres makes once for all parameters cannot know
+that a partial index serves them, and walks over all that a tenant has."""
 _NEWEST = (
     select(_p.id, _p.codec, _p.size, _p.data)
-    .where(_p.tenant == bindparam("tenant"), _p.series == bindparam("series"), _p.series != "", _p.base == "")
+    .where(_p.tenant == bindparam("tenant"), _p.series == bindparam("series"), _p.series != NONE, _p.base == NONE)
     .order_by(_p.created_at.desc(), _p.id)
     .limit(1)
 )

@@ -17,7 +17,19 @@ from dataclasses import dataclass, field
 from itertools import batched
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, FromClause, Select, and_, bindparam, delete, func, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
 from . import engine, rows, search
@@ -38,6 +50,8 @@ AT_ONCE = 500
 _c, _h, _p = conversations.c, holds.c, pages.c
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _TENANT: BindParameter[str] = bindparam("tenant")
+# written out, as shelf.NONE is and for the same reason
+_ZERO: ColumnElement[float] = literal_column("0")
 
 _USED_BEFORE = select(_c.id).where(_c.last_at < bindparam("before"))
 _EXPIRED = _USED_BEFORE.order_by(_c.last_at, _c.id).limit(bindparam("limit"))
@@ -51,7 +65,7 @@ _HELD = select(_h.tenant, _h.page).where(_h.holder.in_(_IDS)).distinct()
 _DROP_HOLDS = delete(holds).where(_h.holder.in_(_IDS))
 _ENDED = (
     select(_h.tenant, _h.page, _h.holder)
-    .where(_h.until > 0, _h.until < bindparam("before"))
+    .where(_h.until > _ZERO, _h.until < bindparam("before"))
     .order_by(_h.until)
     .limit(bindparam("limit"))
 )
@@ -59,7 +73,7 @@ _DROP_ENDED = delete(holds).where(
     _h.tenant == bindparam("b_tenant"),
     _h.page == bindparam("b_page"),
     _h.holder == bindparam("b_holder"),
-    _h.until > 0,
+    _h.until > _ZERO,
 )
 # the bases as well: all that a step locks, it locks in one order
 _BASES = select(_p.base).where(_p.tenant == _TENANT, _p.id.in_(_IDS), _p.base != "").distinct()
@@ -72,12 +86,14 @@ _UNHELD = select(_p.id, _p.base, func.length(_p.data).label("bytes")).where(
 )
 _FREE = _UNHELD.where(
     # what is said twice here leads to the index of those that have a base
-    ~select(_delta.c.id).where(_delta.c.tenant == _p.tenant, _delta.c.base == _p.id, _delta.c.base != "").exists(),
+    ~select(_delta.c.id)
+    .where(_delta.c.tenant == _p.tenant, _delta.c.base == _p.id, _delta.c.base != shelf.NONE)
+    .exists(),
 )
 _DELTAS = (
     select(*shelf.COLUMNS)
     .select_from(shelf.STORED)
-    .where(_p.tenant == _TENANT, _p.base.in_(_IDS), _p.base != "", _p.id.not_in(_IDS))
+    .where(_p.tenant == _TENANT, _p.base.in_(_IDS), _p.base != shelf.NONE, _p.id.not_in(_IDS))
 )
 _UNRAVEL = (
     update(pages)
@@ -142,7 +158,7 @@ def due(connection: Connection, now: float, days: float) -> Swept:
     gone = {"before": before(now, days)}
     count = connection.execute(select(func.count()).select_from(_USED_BEFORE.subquery()), gone).scalar_one()
     held, base = _held_beyond(pages), _delta
-    needed = select(base.c.id).where(base.c.tenant == _p.tenant, base.c.base == _p.id, base.c.base != "")
+    needed = select(base.c.id).where(base.c.tenant == _p.tenant, base.c.base == _p.id, base.c.base != shelf.NONE)
     needed = needed.where(_held_beyond(base))
     found: Select[Any] = select(func.count(), func.coalesce(func.sum(func.length(_p.data)), 0))
     row = connection.execute(found.where(~held, ~needed.exists()), gone).one()

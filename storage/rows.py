@@ -85,6 +85,9 @@ _MOVE = update(conversations).where(
 _REMOVE = delete(conversations).where(
     _c.id == bindparam("b_id"), _c.tenant == bindparam("b_tenant"), _c.requests == bindparam("b_expected")
 )
+_TAKEN = select(_s.anchor, _s.generation).where(
+    _s.conversation == bindparam("conversation"), _s.anchor.in_(bindparam("anchors", expanding=True))
+)
 _ADD_SPLICE = insert_or_ignore(splices)
 _REMOVE_SPLICE = delete(splices).where(
     _s.conversation == bindparam("b_id"), _s.anchor == bindparam("b_anchor"), _s.generation == bindparam("b_generation")
@@ -254,14 +257,26 @@ def write(
         return None
     named = (*(page.id for page in batch.pages), *(splice.page for splice in batch.splices), *batch.holds)
     shelf.hold(connection, record.tenant, record.id, named)
-    # one by one: a rowcount over many would not say whose place was taken
-    added = tuple(
-        (splice.anchor, splice.generation)
-        for splice in batch.splices
-        if connection.execute(
-            _ADD_SPLICE,
+    added = _place(connection, record.id, batch.splices, keys)
+    return Change(record, before, added, len(added) == len(batch.splices))
+
+
+def _place(connection: Connection, id: str, wanted: Sequence[Splice], keys: Keys) -> tuple[tuple[str, int], ...]:
+    """Add splices to a conversation that is locked, but for those whose place is taken. Where those stand that were
+    added. Two statements whatever their number, for each may be a trip to a server."""
+    if not wanted:
+        return ()
+    found = connection.execute(_TAKEN, {"conversation": id, "anchors": sorted({one.anchor for one in wanted})})
+    taken = {(row.anchor, row.generation) for row in found}
+    free: dict[tuple[str, int], Splice] = {}
+    for splice in wanted:
+        place = splice.anchor, splice.generation
+        if place not in taken:
+            free.setdefault(place, splice)
+    if free:
+        rows = [
             {
-                "conversation": record.id,
+                "conversation": id,
                 "anchor": splice.anchor,
                 "generation": splice.generation,
                 "kind": splice.kind,
@@ -269,11 +284,12 @@ def write(
                 "needs": _json(splice.needs),
                 "spelling": splice.spelling,
                 "request": splice.request,
-                "text": keys.seal_text(splice.text, of_splice(record.id, splice.anchor, splice.generation)),
-            },
-        ).rowcount
-    )
-    return Change(record, before, added, len(added) == len(batch.splices))
+                "text": keys.seal_text(splice.text, of_splice(id, splice.anchor, splice.generation)),
+            }
+            for splice in free.values()
+        ]
+        connection.execute(_ADD_SPLICE, rows)
+    return tuple(free)
 
 
 def take_back(connection: Connection, change: Change, now: float) -> None:

@@ -23,7 +23,7 @@ mitmmu: virtual memory for LLM agents, as a proxy.
   ./run rekey               encrypt the store, change its key, or decrypt it (./run rekey --help)
   ./run export FILE         write all that is kept to a file; ./run import FILE reads it (./run export --help)
   ./run test [ARG...]       run the tests (arguments go to pytest)
-  ./run bench NAME [ARG...] run a benchmark: replay, latency, relay, fuzz, crash
+  ./run bench NAME [ARG...] run a benchmark: replay, lab, latency, relay, fuzz, crash, pages, load
 
 All other arguments are mitmdump's own. The most useful:
 

@@ -82,8 +82,11 @@ def back(server: Postgres, seconds: float) -> None:
 def test_sealed_reasoning_waits_for_a_server_that_is_away(tmp_path: Path, server: Postgres) -> None:
     """Just started, a proxy knows a conversation by the store alone, and the provider refuses what the agent has."""
     session = build(4, 40, thinking=True)
-    options = {"mmu_store": server.empty(), "mmu_policy": "patient", "mmu_tools": "keep"}
-    with world(tmp_path, **options) as there, ThreadPoolExecutor(1) as aside:
+    store = server.empty()
+    with (
+        world(tmp_path, mmu_store=store, mmu_policy="patient", mmu_tools="keep") as there,
+        ThreadPoolExecutor(1) as aside,
+    ):
         agent = there.agent(session, model="claude-opus-5-5")
         for exchange in agent.play():
             if exchange.number == 34:

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.dialects import postgresql
 
 from addon import places
-from storage import engine, postgres, schema
+from storage import engine, postgres, retention, schema
+from storage import pages as shelf
 from storage.errors import StoreError
 from storage.records import Booking, Outcome, Page
 from storage.rows import SUMS
@@ -383,3 +385,29 @@ async def test_a_client_that_is_gone_lets_its_locks_go(elsewhere: Path) -> None:
         connection = connected(elsewhere)
         assert connection.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mitmmu'").fetchone()
         connection.close()
+
+
+PARTIAL = {"pages_series": shelf._NEWEST, "pages_base": retention._DELTAS, "holds_until": retention._ENDED}
+
+
+@pytest.mark.parametrize("index", PARTIAL)
+async def test_a_plan_for_any_parameters_knows_the_partial_index(index: str, elsewhere: Path) -> None:
+    async with opened(elsewhere):
+        pass
+    compiled = (
+        PARTIAL[index]
+        .params(ids=["p"], tenant="t", series="s", before=1.0, limit=1)
+        .compile(
+            dialect=postgresql.dialect(paramstyle="numeric_dollar"),  # type: ignore[no-untyped-call]
+            compile_kwargs={"render_postcompile": True},
+        )
+    )
+    reader = engine.reader(engine.parse(url(elsewhere)))
+    with reader.connect() as connection:
+        for setting in ("plan_cache_mode = force_generic_plan", "enable_seqscan = off"):
+            connection.exec_driver_sql(f"SET {setting}")
+        connection.exec_driver_sql(f"PREPARE wanted AS {compiled}")
+        given = ", ".join(["NULL"] * len(compiled.positiontup or ()))
+        plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN EXECUTE wanted({given})").scalars())
+        assert index in plan, plan
+    reader.dispose()
