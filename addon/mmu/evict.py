@@ -84,7 +84,7 @@ class Policy:
     """Tokens of an output from which it arrives in part."""
     excerpt_room: int = 600
     """Tokens of it that stay."""
-    file_age: int = 5
+    file_age: int = 8
     """Where epochs are rare or have to pay, so that what stays is rented for long."""
     output_age: int = 1
     every_file_age: int = 8

@@ -108,7 +108,7 @@ class Play:
         gets one."""
         api = self.spelling.api
         asked = self.parse(self.body())
-        known = [*(v.splices for v in self.lines.values()), *self.loose.values()]
+        known = [*(v.splices for v in self.known()), *self.loose.values()]
         self.found = found = expanded(relaying(api), asked, known)
         body = found.text.encode()
         client = self.parse(body)
@@ -136,12 +136,17 @@ class Play:
         self.stands(out)
         return self.send(move, draft, asked, out, outage)
 
+    def known(self) -> list[View]:
+        """The lines as a store gives them, the last used first."""
+        latest = list(self.lines.values())[::-1]
+        return sorted(latest, key=lambda view: -view.last_at)
+
     def plan(self, asked: Conversation, client: Conversation, fresh: str) -> Plan:
         """The plan, with the answers to recalls as the pager would have them: to those that the client was shown."""
         answers = {call: patch.answered(ask, self.pages).text for call, ask in patch.asks(asked).items()}
         return plan(
             client,
-            list(self.lines.values()),
+            self.known(),
             self.now,
             self.policy,
             lambda words, _: len(words) // 4,
@@ -228,7 +233,7 @@ class Play:
 
     def same_again(self, asked: Conversation, out: bytes) -> None:
         """After a restart the same request goes out the same, to the byte."""
-        self.found = expanded(relaying(self.spelling.api), asked, [view.splices for view in self.lines.values()])
+        self.found = expanded(relaying(self.spelling.api), asked, [view.splices for view in self.known()])
         client = self.parse(self.found.text.encode())
         again = self.plan(asked, client, "new")
         assert again.line.how is Descent.REPEATED

@@ -33,6 +33,7 @@ type Places = set[tuple[str, int]]
 class Spelling(Protocol):
     """What is different from API to API."""
 
+    instructions: str
     api: Api
     pace: float
     """Seconds that go by for each that a session with caching idles, so that a pause means the same to every time to

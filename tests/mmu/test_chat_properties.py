@@ -18,7 +18,7 @@ from addon.recall.offer import offer
 from tests.effort import cases
 from tests.mmu.play import FREE, Play
 from tests.mmu.sessions import COMMANDS, LONGED, MOVES, PATHS, Call, Move
-from tests.mmu.spellings import Chat, Messages
+from tests.mmu.spellings import Chat
 
 CACHED, UNCACHED = "gpt-4o", "llama-4"
 FEW = settings(max_examples=cases(200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -116,8 +116,9 @@ def head(play: Play) -> int:
 
 def alike(moves: list[Move], *, caching: bool, make: Callable[..., Play] = chat) -> list[tuple[Any, ...]]:
     one, other = Play(FREE, 0, caching=caching), make(0, caching=caching)
-    # Definitions are longer in other APIs, and decide when the tool is worth adding.
-    one.spelling = Messages("You are an agent." + "." * (head(other) - head(one)))
+    # Definitions differ in length between APIs, and decide when the tool is worth adding.
+    short, long = sorted((one, other), key=head)
+    short.spelling.instructions += "." * (head(long) - head(short))
     assert head(one) == head(other)
     one.play(moves)
     other.play(moves)
