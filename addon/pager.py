@@ -54,7 +54,7 @@ STORE_SECONDS = 0.5
 """How long a request waits for each answer of the store before it leaves with the replay only."""
 PATIENCE_SECONDS = 10.0
 """How long it waits for it where it would be refused as the client has it."""
-RECENT_CHARACTERS = 32 * 1024 * 1024
+RECENT_CHARACTERS = 16 * 1024 * 1024
 """Characters of earlier requests kept of each kind to read the next ones faster."""
 
 
