@@ -160,7 +160,7 @@ class Mitmmu:
             self.metrics.add("mmu_failures_total", place="relay not possible")
             logger.warning("mitmmu: this mitmproxy is not known, so recalls go by patch or not at all")
         if self.hierarchy is not None and not settings.header_clock:
-            self.tidying = asyncio.ensure_future(tidy(self.hierarchy, lambda: self.settings or settings))
+            self.tidying = asyncio.ensure_future(tidy(self.hierarchy, lambda: self.settings or settings, self.metrics))
         where = "observing only" if settings.mode is Mode.OBSERVE else f"state in {settings.home}"
         logger.info("mitmmu: ready, %s", where)
         await accounts.prices()

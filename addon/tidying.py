@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from addon.options import Settings
+from addon.watch.metrics import Metrics
 from storage.errors import StoreError
 from storage.tiers import Hierarchy
 
@@ -18,7 +19,7 @@ NEXT, IDLE = 5.0, 600.0
 """Seconds between two steps, while there is something to do and when there is not."""
 
 
-async def tidy(store: Hierarchy, settings: Callable[[], Settings]) -> None:
+async def tidy(store: Hierarchy, settings: Callable[[], Settings], metrics: Metrics) -> None:
     """Go on until cancelled."""
     await asyncio.sleep(FIRST)
     while True:
@@ -26,7 +27,9 @@ async def tidy(store: Hierarchy, settings: Callable[[], Settings]) -> None:
         try:
             more = await store.tidy(settings().keep_days)
         except StoreError as error:
+            metrics.add("mmu_failures_total", place="tidying")
             logger.info("mitmmu: %s", error)
         except Exception:
+            metrics.add("mmu_failures_total", place="tidying")
             logger.exception("mitmmu: what has expired could not be deleted")
         await asyncio.sleep(NEXT if more else IDLE)

@@ -10,6 +10,7 @@ from mitmproxy.exceptions import OptionsError
 
 from addon import tidying
 from addon.options import OPTIONS, Settings, read
+from addon.watch.metrics import Metrics
 from storage.errors import StoreError
 
 
@@ -48,8 +49,10 @@ async def test_it_goes_on_after_trouble_and_hurries_while_there_is_more(monkeypa
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     store: Any = Store()
+    metrics = Metrics()
     with pytest.raises(asyncio.CancelledError):
-        await tidying.tidy(store, lambda: settings(days[0]))
+        await tidying.tidy(store, lambda: settings(days[0]), metrics)
     idle, soon = tidying.IDLE, tidying.NEXT
     assert waits == [tidying.FIRST, soon, idle, idle, idle, soon]
     assert asked == [90, 7, 7, 7, 7]
+    assert 'mmu_failures_total{place="tidying"} 2' in metrics.text({})
