@@ -144,13 +144,15 @@ class Postgres:
         """It neither answers nor goes away."""
         assert self._process is not None
         pids = [self._process.pid, *_children(self._process.pid)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):  # one that served a connection may have ended
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def empty(self) -> str:
         """The URL of a place in the database where nothing is yet: a schema, for a database takes a quarter of a second
