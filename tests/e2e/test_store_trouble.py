@@ -95,6 +95,28 @@ def test_a_disk_that_is_full(tmp_path: Path, small: Path) -> None:
         assert there.proxy.site("/healthz")[0] == 200
 
 
+def test_a_folder_that_can_only_be_read(tmp_path: Path, small: Path) -> None:
+    """Requests pass as they are, log and health page say why, and when it can be written again all is there."""
+    with world(tmp_path, billed=False, mmu_policy="patient") as there:
+        agent = there.agent(build(1, TURNS), retries=0)
+        played = []
+        for exchange in agent.play():
+            played.append(exchange)
+            if exchange.number in (BEGINS, ENDS):
+                there.proxy.stop()
+                how = "ro" if exchange.number == BEGINS else "rw"
+                subprocess.run(["mount", "-o", f"remount,{how}", small], check=True)
+                there.proxy.start(healthy=how == "rw")
+            if exchange.number == BEGINS + 2:
+                assert there.proxy.site("/healthz") == (503, "store not open\n")
+        bodies = [record.body for record in there.seen(agent.label)]
+        assert there.up.invalid == 0
+        assert len(played) == len(bodies) == TURNS
+        assert [n for n in range(BEGINS, ENDS) if bodies[n] != played[n].answer.sent] == []
+        assert any(bodies[n] != played[n].answer.sent for n in range(ENDS, TURNS))
+        assert "the store does not open, so everything passes through" in there.proxy.log_text()
+
+
 def test_a_store_that_takes_two_seconds_for_everything(tmp_path: Path) -> None:
     lame = tmp_path / "lame"
     options: dict[str, Any] = {"mmu_policy": "patient", "slow_while": str(lame)}
