@@ -37,6 +37,10 @@ def binary() -> str:
     return ""
 
 
+BUS = 10_000
+"""How far above its port a server of a cluster speaks with the others."""
+
+
 def need() -> None:
     """Skip the test where there is no server."""
     if not binary():
@@ -48,7 +52,7 @@ class Server:
     server, but one that watches over others."""
 
     def __init__(self, *, sentinel: bool = False, **settings: str) -> None:
-        self.port = _free_port()
+        self.port = _free_port(beside=BUS if "cluster_enabled" in settings else 0)
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._process: subprocess.Popen[bytes] | None = None
         given = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(self.folder), **settings}
@@ -114,7 +118,14 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+def _free_port(beside: int = 0) -> int:
+    """A port that is free, as is the one so many above it."""
+    while True:
+        with socket.socket() as listener, socket.socket() as other:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+            if not beside:
+                return port
+            with suppress(OSError, OverflowError):
+                other.bind(("127.0.0.1", port + beside))
+                return port
