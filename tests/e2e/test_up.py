@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,28 @@ MITMMU = [sys.executable, "-c", "from addon.cli import main; main()"]
 UP = [*MITMMU, "up"]
 
 
+def in_a_row(count: int) -> list[int]:
+    """Free ports, each one above the last."""
+    while True:
+        with ExitStack() as held:
+            first = held.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            ports = [first.getsockname()[1] + n for n in range(count)]
+            with suppress(OSError, OverflowError):
+                for port in ports[1:]:
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                return ports
+
+
 class Several(Mitmdump):
     """`mitmmu up` in the place of one proxy; it tells about itself at the ports of its processes."""
 
     def __init__(self, processes: int, redirect_to: str, folder: Path) -> None:
         super().__init__({"mmu_clock": "header", "mmu_policy": "patient"}, redirect_to=redirect_to, folder=folder)
-        self.own = [self.port + 1 + n for n in range(processes)]
+        self.own = in_a_row(processes)
         values = {name: value for name, value in self.values.items() if name != "ready_file"}
         self._command = [*UP, "--processes", str(processes), "--listen-port", str(self.port)]
+        self._command += ["--own-ports", str(self.own[0])]
         self._command += ["-s", str(HERE / "redirect.py")]
         self._command += [word for pair in values.items() for word in ("--set", "=".join(pair))]
 
