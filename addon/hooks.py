@@ -520,7 +520,15 @@ class Mitmmu:
             logger.info(flow.comment)
 
         pager.behind.add(book(), call.name.key)
-        pager.behind.add(pager.heads.refresh())
+        pager.behind.add(self._refresh(pager))
+
+    async def _refresh(self, pager: Pager) -> None:
+        """Look at what other processes know."""
+        try:
+            await pager.heads.refresh()
+        except StoreError as error:
+            self.metrics.add("mmu_failures_total", place="heads")
+            logger.info("mitmmu: what other processes know of heads cannot be read: %s", error)
 
 
 def _model(flow: http.HTTPFlow) -> str:

@@ -22,7 +22,6 @@ from addon.mmu.plan import Plan
 from addon.mmu.view import Change, Descent
 from addon.wire.conversation import Conversation
 from addon.wire.usage import Usage
-from storage.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +72,9 @@ class Heads:
             self._since[tenant] = min(self._since.get(tenant, head.since), head.since)
 
     async def refresh(self) -> None:
-        """The same now and then; what is known stays where the store cannot be read."""
+        """The same now and then. Raises StoreError, and what is known stays."""
         if time.monotonic() - self._loaded > RELOAD:
-            try:
-                await self.load()
-            except StoreError as error:
-                logger.info("mitmmu: what other processes know of heads could not be read: %s", error)
+            await self.load()
 
     def warmth(self, tenant: str, conversation: Conversation, now: float) -> Warmth:
         """What the provider has of a request's head."""

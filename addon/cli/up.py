@@ -56,6 +56,7 @@ class Worker:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="mitmmu up",
+        allow_abbrev=False,  # a word of mitmdump's must not be taken for one of these
         description="Several proxies behind one port, sharing one store. Other arguments are mitmdump's own.",
     )
     usual = max(1, min(8, os.cpu_count() or 1))
