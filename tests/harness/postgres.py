@@ -202,7 +202,7 @@ def connect(url: str) -> Any:
     import psycopg
 
     try:
-        return psycopg.connect(url, connect_timeout=5)
+        return psycopg.connect(url, connect_timeout=20)
     except psycopg.OperationalError as error:
         raise OSError(str(error)) from error
 
